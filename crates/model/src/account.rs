@@ -1,0 +1,469 @@
+//! The account of one key: sliding request and token windows, concurrency, money spent and reserved.
+//!
+//! Invariant: for every budget, spent + reserved never exceeds it through [`Account::reserve`]; the truth
+//! settled later may exceed a reservation by at most what that one request really cost beyond it.
+//! Reservations live in memory only: a crash forgets them together with the requests they were for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::UsageEvent;
+use crate::limit::{BudgetWindow, Budgets, LimitKind, Limits};
+use crate::money::NanoUsd;
+use crate::outcome::Refusal;
+use crate::time::{DAY, HOUR, MINUTE, Timestamp};
+use crate::usage::UsageSource;
+
+/// Lengths of the windows, in the order minute, hour, day.
+const WINDOWS: [u64; 3] = [MINUTE, HOUR, DAY];
+const REQUEST_KINDS: [LimitKind; 3] =
+    [LimitKind::RequestsPerMinute, LimitKind::RequestsPerHour, LimitKind::RequestsPerDay];
+const TOKEN_KINDS: [LimitKind; 3] =
+    [LimitKind::TokensPerMinute, LimitKind::TokensPerHour, LimitKind::TokensPerDay];
+
+/// A count over a sliding window, from two fixed ones: the part of the previous window that still lies in
+/// the sliding one counts in proportion. Error is bounded by unevenness inside one previous window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Window {
+    /// Which fixed window is current: time divided by length.
+    index: u64,
+    current: u64,
+    previous: u64,
+}
+
+impl Window {
+    fn roll(&mut self, now: Timestamp, length: u64) {
+        let index = now.0 / length;
+        if index == self.index + 1 {
+            (self.previous, self.current, self.index) = (self.current, 0, index);
+        } else if index > self.index {
+            (self.previous, self.current, self.index) = (0, 0, index);
+        }
+        // A time before the current window counts into the current one: clocks that step back must not
+        // reopen a used-up limit.
+    }
+
+    fn count(&self, now: Timestamp, length: u64) -> u64 {
+        let into = if now.0 / length == self.index { now.0 % length } else { 0 };
+        let carried = (u128::from(self.previous) * u128::from(length - into)).div_ceil(u128::from(length));
+        self.current.saturating_add(carried as u64)
+    }
+
+    /// Microseconds until `want` more fit under `limit`, assuming nothing else arrives; never zero.
+    fn wait(&self, now: Timestamp, length: u64, limit: u64, want: u64) -> u64 {
+        let into = now.0 % length;
+        let room_needed = want.min(limit);
+        let fits_at = |elapsed: u64| {
+            let (base, fading, left) = if elapsed < length {
+                (self.current, self.previous, length - elapsed)
+            } else {
+                (0, self.current, (2 * length).saturating_sub(elapsed))
+            };
+            let carried = (u128::from(fading) * u128::from(left)).div_ceil(u128::from(length));
+            u128::from(base) + carried + u128::from(room_needed) <= u128::from(limit)
+        };
+        // The count only falls as time passes, so bisection finds the first moment that fits.
+        let (mut low, mut high) = (into, 2 * length);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if fits_at(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        (low - into).max(1)
+    }
+}
+
+/// What a request asks for before it is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Tokens it may consume.
+    pub tokens: u64,
+    /// Money it may cost.
+    pub cost: NanoUsd,
+}
+
+/// Room that a request holds until it is settled. Not `Clone`: it is settled exactly once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a reservation that is not settled holds its room for ever"]
+pub struct Reservation(Ask);
+
+impl Reservation {
+    /// What is held.
+    pub const fn ask(&self) -> Ask {
+        self.0
+    }
+}
+
+/// Why there is no room, and when to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The limit or budget.
+    pub refusal: Refusal,
+    /// Microseconds until a retry can succeed; `None` when waiting does not help.
+    pub retry_after_us: Option<u64>,
+}
+
+/// Room left in one limit, for response headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The limit.
+    pub limit: u64,
+    /// What is left of it.
+    pub remaining: u64,
+    /// Microseconds until it is whole again.
+    pub reset_us: u64,
+}
+
+/// Money spent in one window of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Spent {
+    period: u32,
+    amount: NanoUsd,
+}
+
+impl Spent {
+    fn at(&self, period: u32) -> NanoUsd {
+        if self.period < period { NanoUsd::ZERO } else { self.amount }
+    }
+
+    fn add(&mut self, period: u32, amount: NanoUsd) {
+        if self.period < period {
+            *self = Self { period, amount };
+        } else {
+            self.amount += amount;
+        }
+    }
+}
+
+/// The account of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Account {
+    requests: [Window; 3],
+    tokens: [Window; 3],
+    day: Spent,
+    month: Spent,
+    total: NanoUsd,
+    /// Live only: zero after a restart, because the requests are gone too.
+    #[serde(skip)]
+    reserved: NanoUsd,
+    #[serde(skip)]
+    reserved_tokens: u64,
+    #[serde(skip)]
+    in_flight: u64,
+}
+
+impl Account {
+    /// Takes room for one request, or says which limit or budget has none. All or nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first limit in the order concurrency, requests, tokens, then budgets.
+    pub fn reserve(
+        &mut self,
+        now: Timestamp,
+        limits: &Limits,
+        budgets: &Budgets,
+        ask: Ask,
+    ) -> Result<Reservation, Exceeded> {
+        self.roll(now);
+        self.check_limits(now, limits, ask.tokens)?;
+        self.check_budgets(now, budgets, ask.cost)?;
+        for window in &mut self.requests {
+            window.current = window.current.saturating_add(1);
+        }
+        self.reserved += ask.cost;
+        self.reserved_tokens = self.reserved_tokens.saturating_add(ask.tokens);
+        self.in_flight += 1;
+        Ok(Reservation(ask))
+    }
+
+    /// Gives the room back and books what was really consumed, at the end of the request.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a reservation is consumed: settling twice must not compile"
+    )]
+    pub fn settle(&mut self, reservation: Reservation, end: Timestamp, tokens: u64, cost: NanoUsd) {
+        let Ask { tokens: held_tokens, cost: held_cost } = reservation.0;
+        self.reserved = self.reserved.minus(held_cost);
+        self.reserved_tokens = self.reserved_tokens.saturating_sub(held_tokens);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.book(end, tokens, cost);
+    }
+
+    /// Books an event read back from the journal: what [`Account::reserve`] and [`Account::settle`] did
+    /// for it when it happened.
+    pub fn replay(&mut self, event: &UsageEvent) {
+        if !event.outcome.was_forwarded() {
+            return;
+        }
+        self.roll(event.request.time);
+        for window in &mut self.requests {
+            window.current = window.current.saturating_add(1);
+        }
+        let tokens = if event.usage_source == UsageSource::None { 0 } else { event.usage.total() };
+        self.book(event.request.time.plus(event.duration_us), tokens, event.cost);
+    }
+
+    fn roll(&mut self, now: Timestamp) {
+        for (i, &length) in WINDOWS.iter().enumerate() {
+            self.requests[i].roll(now, length);
+            self.tokens[i].roll(now, length);
+        }
+    }
+
+    fn book(&mut self, end: Timestamp, tokens: u64, cost: NanoUsd) {
+        self.roll(end);
+        for window in &mut self.tokens {
+            window.current = window.current.saturating_add(tokens);
+        }
+        self.day.add(end.day(), cost);
+        self.month.add(end.month(), cost);
+        self.total += cost;
+    }
+
+    fn check_limits(&self, now: Timestamp, limits: &Limits, tokens: u64) -> Result<(), Exceeded> {
+        if limits.concurrency.is_some_and(|limit| self.in_flight >= limit) {
+            let refusal = Refusal::Limit(LimitKind::Concurrency);
+            return Err(Exceeded { refusal, retry_after_us: Some(crate::time::SECOND) });
+        }
+        let exceeded = |kind, wait| Err(Exceeded { refusal: Refusal::Limit(kind), retry_after_us: wait });
+        for (i, limit) in request_limits(limits).into_iter().enumerate() {
+            let Some(limit) = limit else { continue };
+            let window = &self.requests[i];
+            if window.count(now, WINDOWS[i]) >= limit {
+                let wait = (limit > 0).then(|| window.wait(now, WINDOWS[i], limit, 1));
+                return exceeded(REQUEST_KINDS[i], wait);
+            }
+        }
+        for (i, limit) in token_limits(limits).into_iter().enumerate() {
+            let Some(limit) = limit else { continue };
+            let used = self.tokens[i].count(now, WINDOWS[i]).saturating_add(self.reserved_tokens);
+            if used.saturating_add(tokens) > limit {
+                // A request larger than the whole limit can never fit: waiting does not help.
+                let wait = (tokens <= limit).then(|| self.tokens[i].wait(now, WINDOWS[i], limit, tokens));
+                return exceeded(TOKEN_KINDS[i], wait);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_budgets(&self, now: Timestamp, budgets: &Budgets, cost: NanoUsd) -> Result<(), Exceeded> {
+        for (window, budget) in [
+            (BudgetWindow::Day, budgets.day),
+            (BudgetWindow::Month, budgets.month),
+            (BudgetWindow::Total, budgets.total),
+        ] {
+            let Some(budget) = budget else { continue };
+            let after =
+                u128::from(self.spent(window, now).0) + u128::from(self.reserved.0) + u128::from(cost.0);
+            // A budget that is used up to the last cent refuses even a request that costs nothing.
+            if after > u128::from(budget.0) || (budget != NanoUsd::MAX && self.spent(window, now) >= budget) {
+                return Err(Exceeded { refusal: Refusal::Budget(window), retry_after_us: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Money settled in the window that holds `now`.
+    pub fn spent(&self, window: BudgetWindow, now: Timestamp) -> NanoUsd {
+        match window {
+            BudgetWindow::Day => self.day.at(now.day()),
+            BudgetWindow::Month => self.month.at(now.month()),
+            BudgetWindow::Total => self.total,
+        }
+    }
+
+    /// Money held for requests in flight.
+    pub const fn reserved(&self) -> NanoUsd {
+        self.reserved
+    }
+
+    /// Requests in flight.
+    pub const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Whether a request in flight that has cost `so_far` and holds `reservation` has run past a budget:
+    /// its stream is then cut.
+    pub fn is_overrun(&self, now: Timestamp, budgets: &Budgets, held: NanoUsd, so_far: NanoUsd) -> bool {
+        let beyond = so_far.minus(held);
+        if beyond == NanoUsd::ZERO {
+            return false;
+        }
+        [
+            (BudgetWindow::Day, budgets.day),
+            (BudgetWindow::Month, budgets.month),
+            (BudgetWindow::Total, budgets.total),
+        ]
+        .into_iter()
+        .any(|(window, budget)| {
+            budget.is_some_and(|budget| self.spent(window, now) + self.reserved + beyond > budget)
+        })
+    }
+
+    /// Room in the tightest request limit and the tightest token limit, for `x-ratelimit-*` headers.
+    pub fn room(&self, now: Timestamp, limits: &Limits) -> (Option<Room>, Option<Room>) {
+        let tightest = |limits: [Option<u64>; 3], windows: &[Window; 3], held: u64| {
+            limits
+                .into_iter()
+                .enumerate()
+                .filter_map(|(i, limit)| {
+                    let limit = limit.filter(|&limit| limit != Limits::UNLIMITED)?;
+                    let used = windows[i].count(now, WINDOWS[i]).saturating_add(held);
+                    let reset_us = if used == 0 { 0 } else { windows[i].wait(now, WINDOWS[i], limit, limit) };
+                    Some(Room { limit, remaining: limit.saturating_sub(used), reset_us })
+                })
+                .min_by_key(|room| room.remaining)
+        };
+        (
+            tightest(request_limits(limits), &self.requests, 0),
+            tightest(token_limits(limits), &self.tokens, self.reserved_tokens),
+        )
+    }
+}
+
+fn request_limits(limits: &Limits) -> [Option<u64>; 3] {
+    [limits.requests_per_minute, limits.requests_per_hour, limits.requests_per_day]
+}
+
+fn token_limits(limits: &Limits) -> [Option<u64>; 3] {
+    [limits.tokens_per_minute, limits.tokens_per_hour, limits.tokens_per_day]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_seconds(1_767_225_600); // 2026-01-01
+
+    fn ask(cents: u64) -> Ask {
+        Ask { tokens: 10, cost: NanoUsd::from_cents(cents) }
+    }
+
+    /// Runs asks of one cent each at the given seconds; returns which were refused and the wait in seconds.
+    #[track_caller]
+    fn check(
+        limits: Limits,
+        budgets: Budgets,
+        at_seconds: &[u64],
+        want: &[Result<(), (Refusal, Option<u64>)>],
+    ) {
+        let mut account = Account::default();
+        let got: Vec<_> = at_seconds
+            .iter()
+            .map(|&second| {
+                let now = START.plus(second * crate::time::SECOND);
+                match account.reserve(now, &limits, &budgets, ask(1)) {
+                    Ok(reservation) => {
+                        account.settle(reservation, now, 10, NanoUsd::from_cents(1));
+                        Ok(())
+                    }
+                    Err(e) => Err((e.refusal, e.retry_after_us.map(|us| us.div_ceil(crate::time::SECOND)))),
+                }
+            })
+            .collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn windows_slide() {
+        let limits = Limits { requests_per_minute: Some(2), ..Limits::default() };
+        let full = Err((Refusal::Limit(LimitKind::RequestsPerMinute), Some(61)));
+        check(limits, Budgets::default(), &[0, 29, 29], &[Ok(()), Ok(()), full]);
+        // Half of the previous minute still counts at 90 s.
+        check(
+            limits,
+            Budgets::default(),
+            &[0, 1, 90, 91],
+            &[Ok(()), Ok(()), Ok(()), Err((Refusal::Limit(LimitKind::RequestsPerMinute), Some(29)))],
+        );
+        check(limits, Budgets::default(), &[0, 1, 120, 121], &[Ok(()), Ok(()), Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn budgets_end_and_days_renew_them() {
+        let budgets = Budgets { day: Some(NanoUsd::from_cents(2)), ..Budgets::default() };
+        let used = Err((Refusal::Budget(BudgetWindow::Day), None));
+        check(Limits::default(), budgets, &[0, 1, 2, 86_400], &[Ok(()), Ok(()), used, Ok(())]);
+        let budgets = Budgets { total: Some(NanoUsd::from_cents(1)), ..Budgets::default() };
+        let used = Err((Refusal::Budget(BudgetWindow::Total), None));
+        check(Limits::default(), budgets, &[0, 40 * 86_400], &[Ok(()), used]);
+    }
+
+    #[test]
+    fn what_can_never_fit_says_so() {
+        let limits = Limits { tokens_per_minute: Some(5), ..Limits::default() };
+        check(limits, Budgets::default(), &[0], &[Err((Refusal::Limit(LimitKind::TokensPerMinute), None))]);
+        let limits = Limits { requests_per_day: Some(0), ..Limits::default() };
+        check(limits, Budgets::default(), &[0], &[Err((Refusal::Limit(LimitKind::RequestsPerDay), None))]);
+    }
+
+    #[test]
+    fn concurrency_counts_what_is_in_flight() {
+        let limits = Limits { concurrency: Some(1), ..Limits::default() };
+        let mut account = Account::default();
+        let first = account.reserve(START, &limits, &Budgets::default(), ask(1)).unwrap();
+        let second = account.reserve(START, &limits, &Budgets::default(), ask(1)).unwrap_err();
+        assert_eq!(second.refusal, Refusal::Limit(LimitKind::Concurrency));
+        account.settle(first, START, 0, NanoUsd::ZERO);
+        assert!(account.reserve(START, &limits, &Budgets::default(), ask(1)).is_ok());
+    }
+
+    proptest! {
+        /// Whatever is reserved and settled in whatever order, a budget is never promised twice, and the
+        /// money booked is the sum of what was settled.
+        #[test]
+        fn budgets_are_exact(steps in prop::collection::vec((0u64..50, 0u64..50, any::<bool>()), 1..200)) {
+            let budget = NanoUsd::from_cents(300);
+            let budgets = Budgets { total: Some(budget), ..Budgets::default() };
+            let mut account = Account::default();
+            let mut open = Vec::new();
+            let mut settled = NanoUsd::ZERO;
+            for (worst, real, settle_first) in steps {
+                if settle_first && !open.is_empty() {
+                    let reservation: Reservation = open.swap_remove(0);
+                    let cost = NanoUsd(reservation.ask().cost.0.min(NanoUsd::from_cents(real).0));
+                    settled += cost;
+                    account.settle(reservation, START, 1, cost);
+                }
+                if let Ok(reservation) = account.reserve(START, &Limits::default(), &budgets, ask(worst)) {
+                    open.push(reservation);
+                }
+                prop_assert!(account.spent(BudgetWindow::Total, START) + account.reserved() <= budget);
+                prop_assert_eq!(account.spent(BudgetWindow::Total, START), settled);
+            }
+        }
+
+        /// A client that waits as told is admitted.
+        #[test]
+        fn retry_after_is_true(limit in 1u64..20, gaps in prop::collection::vec(0u64..40, 1..60)) {
+            let limits = Limits { requests_per_minute: Some(limit), ..Limits::default() };
+            let mut account = Account::default();
+            let mut now = START;
+            for gap in gaps {
+                now = now.plus(gap * crate::time::SECOND);
+                match account.reserve(now, &limits, &Budgets::default(), ask(0)) {
+                    Ok(reservation) => account.settle(reservation, now, 1, NanoUsd::ZERO),
+                    Err(exceeded) => {
+                        let later = now.plus(exceeded.retry_after_us.unwrap());
+                        prop_assert!(account.clone().reserve(later, &limits, &Budgets::default(), ask(0)).is_ok());
+                    }
+                }
+            }
+        }
+
+        /// Codec round trip drops only what a crash drops.
+        #[test]
+        fn accounts_survive_storage(cents in 0u64..1000) {
+            let mut account = Account::default();
+            let reservation = account.reserve(START, &Limits::default(), &Budgets::default(), ask(cents)).unwrap();
+            account.settle(reservation, START, 5, NanoUsd::from_cents(cents));
+            let bytes = postcard::to_stdvec(&account).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<Account>(&bytes).unwrap(), account);
+        }
+    }
+}

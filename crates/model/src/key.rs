@@ -1,0 +1,198 @@
+//! Keys: what TokenWatch knows of a credential, without the credential.
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::id::{KeyId, OwnerId};
+use crate::limit::{Budgets, Limits};
+use crate::outcome::Refusal;
+use crate::scope::Scope;
+use crate::secret::SecretHash;
+use crate::time::Timestamp;
+
+/// What automatic containment may do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Nothing: findings are told, plans only proposed.
+    Observe,
+    /// Refuse contexts and clamp by itself; suspend and revoke are proposed.
+    #[default]
+    Contain,
+    /// The whole ladder by itself.
+    Full,
+}
+
+impl Mode {
+    /// The word used in output and configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Contain => "contain",
+            Self::Full => "full",
+        }
+    }
+
+    /// The inverse of [`Mode::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Observe, Self::Contain, Self::Full].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+/// What kind of caller a key is for: which prior the engine starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// Not declared: learned.
+    #[default]
+    Unknown,
+    /// A service with fixed addresses.
+    Service,
+    /// An autoscaled or serverless pool whose addresses rotate inside a cloud.
+    Pool,
+    /// Build and test pipelines.
+    Ci,
+    /// People on laptops.
+    Team,
+    /// An application whose end users call directly.
+    PublicApp,
+}
+
+impl Workload {
+    /// Every workload.
+    pub const ALL: [Self; 6] =
+        [Self::Unknown, Self::Service, Self::Pool, Self::Ci, Self::Team, Self::PublicApp];
+
+    /// The word used in output and configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Service => "service",
+            Self::Pool => "pool",
+            Self::Ci => "ci",
+            Self::Team => "team",
+            Self::PublicApp => "public_app",
+        }
+    }
+
+    /// The inverse of [`Workload::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|workload| workload.name() == name)
+    }
+}
+
+/// Rules of use that a key may set or inherit from its owner.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// What it may be used for.
+    pub scope: Scope,
+    /// Requests, tokens, concurrency.
+    pub limits: Limits,
+    /// Money.
+    pub budgets: Budgets,
+    /// What automatic containment may do.
+    pub mode: Option<Mode>,
+    /// How many false alarms a year the owner accepts on this key.
+    pub false_alarms_per_year: Option<f64>,
+}
+
+impl Policy {
+    /// Fills what is not set from `defaults`.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        Self {
+            scope: self.scope.or(&defaults.scope),
+            limits: self.limits.or(defaults.limits),
+            budgets: self.budgets.or(defaults.budgets),
+            mode: self.mode.or(defaults.mode),
+            false_alarms_per_year: self.false_alarms_per_year.or(defaults.false_alarms_per_year),
+        }
+    }
+}
+
+/// Where a key is in its life. Order matters only for display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Usable.
+    #[default]
+    Active,
+    /// Switched off by a person; can be enabled again.
+    Disabled,
+    /// Ended for good.
+    Revoked,
+}
+
+impl KeyState {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A virtual key. The credential itself is not here: see [`StoredKey`] for its hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Key {
+    /// Identity; also inside the credential.
+    pub id: KeyId,
+    /// Unique name for people, such as `search-prod`.
+    pub name: SmolStr,
+    /// Who it belongs to.
+    pub owner: Option<OwnerId>,
+    /// Environment, such as `production`; may be empty.
+    pub environment: SmolStr,
+    /// Service that uses it; may be empty.
+    pub service: SmolStr,
+    /// What kind of caller it is for.
+    pub workload: Workload,
+    /// Its own rules; the owner's and the system's defaults fill the rest.
+    pub policy: Policy,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Why it is disabled or revoked; empty while active.
+    pub state_reason: SmolStr,
+    /// When it was issued.
+    pub created: Timestamp,
+    /// When it stops working by itself.
+    pub expires: Option<Timestamp>,
+    /// Grows with every change; a newer revision always wins.
+    pub revision: u64,
+}
+
+impl Key {
+    /// Whether the key may be used at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that says why not.
+    pub fn usable(&self, now: Timestamp) -> Result<(), Refusal> {
+        match self.state {
+            KeyState::Revoked => Err(Refusal::Revoked),
+            KeyState::Disabled => Err(Refusal::Disabled),
+            KeyState::Active if self.expires.is_some_and(|expires| expires <= now) => Err(Refusal::Expired),
+            KeyState::Active => Ok(()),
+        }
+    }
+
+    /// `active`, `disabled`, `revoked` or `expired`, as people see it at `now`.
+    pub fn state_at(&self, now: Timestamp) -> &'static str {
+        match self.usable(now) {
+            Err(Refusal::Expired) => "expired",
+            _ => self.state.name(),
+        }
+    }
+}
+
+/// A key with the hash that recognises its credential.
+#[derive(Clone)]
+pub struct StoredKey {
+    /// What is known of the key.
+    pub key: Key,
+    /// SHA-256 of the credential.
+    pub hash: SecretHash,
+}
