@@ -1,0 +1,1 @@
+//! Detection: baselines, rules and the newcomer channel; events in, findings out.

@@ -1,0 +1,1 @@
+//! The data plane: accept, identify, admit, judge, forward, tap, settle, observe.

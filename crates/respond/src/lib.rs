@@ -1,0 +1,1 @@
+//! Containment: policy, plans and incidents as pure values.

@@ -1,0 +1,1 @@
+//! For tests, benches and the demo: a mock provider, real traffic samples, thefts.

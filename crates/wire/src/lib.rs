@@ -1,0 +1,1 @@
+//! Dialects: requests, streams, usage, prices, refusals; bytes in, values out.
