@@ -1,0 +1,5 @@
+//! stub
+/// x
+pub fn run(_: &std::path::Path) -> anyhow::Result<()> {
+    Ok(())
+}
