@@ -309,8 +309,8 @@ mod tests {
         from_code: fn(&str) -> Option<T>,
     ) {
         let mut on_disk = Vec::new();
-        for variant in 0..=255 {
-            for inner in 0..=255 {
+        for variant in 0..128 {
+            for inner in 0..128 {
                 if let Ok(value) = postcard::from_bytes::<T>(&[variant, inner])
                     && on_disk.last() != Some(&value)
                 {

@@ -18,8 +18,13 @@ mod error;
 mod files;
 mod journal;
 mod redact;
+#[cfg(test)]
+mod samples;
 mod store;
 
+pub use self::archive::{
+    Archive, DecodeError, Filter, ReadArchiveError, Records, Retention, SealError, SealFailure, SealReport,
+};
 pub use self::error::{OpenError, ReadError, UpdateError};
 pub use self::journal::{
     FlushError, Journal, JournalHandle, JournalHealth, JournalOptions, JournalPosition, JournalPositions,

@@ -29,6 +29,7 @@ pub use self::checkpoint::Checkpoint;
 use self::database::{Database, Schema};
 pub use self::read::{Changes, IncidentFilter};
 pub use self::rows::StoredFeedback;
+pub(crate) use self::rows::{make_finite, to_json};
 use crate::error::{OpenError, UpdateError};
 use crate::files;
 use crate::redact::Redactor;

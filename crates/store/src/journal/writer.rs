@@ -24,8 +24,6 @@ use crate::redact::Redactor;
 const PENDING_MAX: usize = 8 << 20;
 /// Room kept between batches.
 const PENDING_KEPT: usize = 1 << 20;
-/// Wait after a failure.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Where segments are made.
 pub(crate) trait Disk: Send + 'static {
@@ -164,7 +162,7 @@ impl<D: Disk> Writer<D> {
             }
             match persisted {
                 Err(_) if ending => return,
-                Err(_) => std::thread::park_timeout(RETRY),
+                Err(_) => std::thread::park_timeout(self.options.sync_every * 2),
                 Ok(()) if more => {}
                 Ok(()) => {
                     self.end_segment_when_due();
