@@ -51,8 +51,7 @@ fn parse_base32(text: &str) -> Result<u128, ParseIdError> {
 macro_rules! short_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(into = "String", try_from = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(u64);
 
         impl $name {
@@ -101,6 +100,28 @@ macro_rules! short_id {
                     return Err(shape);
                 }
                 Ok(Self(parse_base32(digits)? as u64))
+            }
+        }
+
+        impl Serialize for $name {
+            /// The written form in formats for people, the 60 bits in others: the journal has ids in every
+            /// record.
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serializer.serialize_u64(self.0)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                } else {
+                    u64::deserialize(deserializer).map(Self::from_bits)
+                }
             }
         }
 
@@ -228,6 +249,11 @@ mod tests {
             prop_assert_eq!(key.to_string().to_uppercase().replace("KEY_", "key_").parse::<KeyId>(), Ok(key));
             let request = RequestId::new(ms, random);
             prop_assert_eq!(request.to_string().parse::<RequestId>(), Ok(request));
+            let json = serde_json::to_value(key).unwrap();
+            prop_assert_eq!(&json, &key.to_string());
+            prop_assert_eq!(serde_json::from_value::<KeyId>(json).unwrap(), key);
+            let binary = postcard::to_stdvec(&key).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<KeyId>(&binary).unwrap(), key);
             let json = serde_json::to_value(request).unwrap();
             prop_assert_eq!(&json, &request.to_string());
             prop_assert_eq!(serde_json::from_value::<RequestId>(json).unwrap(), request);

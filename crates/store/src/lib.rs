@@ -19,6 +19,7 @@ mod files;
 mod journal;
 mod redact;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with the integration tests and benchmarks, which use the rest")]
 mod samples;
 mod store;
 

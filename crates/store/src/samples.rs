@@ -50,7 +50,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
     UsageEvent {
         request: RequestContext {
             id: RequestId::new(time.ms(), u128::from(mix(r)) << 16),
-            key: if n % 97 == 0 { UsageEvent::NO_KEY } else { key },
+            key: if n.is_multiple_of(97) { UsageEvent::NO_KEY } else { key },
             time,
             source: Source {
                 address,
@@ -103,7 +103,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
             PriceSource::None,
         ),
         response_bytes: output * 5,
-        first_byte_us: if n % 11 == 0 { 0 } else { 300_000 + r % 500_000 },
+        first_byte_us: if n.is_multiple_of(11) { 0 } else { 300_000 + r % 500_000 },
         duration_us: 900_000 + r % 5_000_000,
     }
 }
@@ -138,7 +138,7 @@ pub(crate) fn finding(n: u64) -> Finding {
         once_in_days: 1.0 / 3.0 + n as f64,
         summary: format!("a newcomer on {}", event.request.key),
         reasons: vec![Reason { nats: 7.1, what: "new network AS64500".to_owned() }],
-        actor: (n % 2 == 0).then(|| Actor {
+        actor: n.is_multiple_of(2).then(|| Actor {
             id: ActorId::from_bits(mix(n)),
             context: context(n),
             first_seen: event.request.time,
@@ -155,14 +155,14 @@ pub(crate) fn context(n: u64) -> ContextMatch {
 }
 
 pub(crate) fn feedback(n: u64) -> Feedback {
-    let says = if n % 2 == 0 { Says::Theft } else { Says::Ours { until: START.plus(n * HOUR) } };
+    let says = if n.is_multiple_of(2) { Says::Theft } else { Says::Ours { until: START.plus(n * HOUR) } };
     Feedback { key: KeyId::from_bits(mix(n)), time: START.plus(n), context: context(n), says }
 }
 
 /// The n-th key: every tenth has rules of its own.
 pub(crate) fn key(n: u64) -> StoredKey {
     let mut policy = Policy::default();
-    if n % 10 == 0 {
+    if n.is_multiple_of(10) {
         policy.scope.models = Some(vec!["gpt-4o*".into(), "claude-*".into()]);
         policy.limits.requests_per_minute = Some(600);
         policy.budgets.month = Some(NanoUsd::from_cents(50_000));
@@ -180,7 +180,7 @@ pub(crate) fn key(n: u64) -> StoredKey {
             state: KeyState::Active,
             state_reason: SmolStr::default(),
             created: START.plus(n * SECOND),
-            expires: (n % 3 == 0).then(|| START.plus(90 * 24 * HOUR)),
+            expires: n.is_multiple_of(3).then(|| START.plus(90 * 24 * HOUR)),
             revision: 0,
         },
         hash: SecretHash::of(&n.to_le_bytes()),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokenwatch_model::event::JournalRecord;
 
@@ -163,10 +163,11 @@ impl<D: Disk> Writer<D> {
             match persisted {
                 Err(_) if ending => return,
                 Err(_) => std::thread::park_timeout(self.options.sync_every * 2),
-                Ok(()) if more => {}
                 Ok(()) => {
                     self.end_segment_when_due();
-                    std::thread::park_timeout(tick.saturating_sub(began.elapsed()));
+                    if !more {
+                        std::thread::park_timeout(tick.saturating_sub(began.elapsed()));
+                    }
                 }
             }
         }

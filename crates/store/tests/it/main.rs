@@ -1,0 +1,19 @@
+//! The store from the outside: through its public interface, in several processes, killed and tampered with.
+
+#[cfg(test)]
+mod archive;
+#[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod child;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+#[path = "../../src/samples.rs"]
+mod samples;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod state;
