@@ -142,8 +142,8 @@ short_id!(
 );
 
 /// One request, and so one usage event. The upper 48 bits are the arrival in milliseconds, so ids sort
-/// by time; the rest is random.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+/// by time; the rest is random. In formats for people it is its written form: JSON has no numbers of 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RequestId(u128);
 
 impl RequestId {
@@ -194,6 +194,26 @@ impl FromStr for RequestId {
     }
 }
 
+impl Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_u128(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            u128::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -208,6 +228,11 @@ mod tests {
             prop_assert_eq!(key.to_string().to_uppercase().replace("KEY_", "key_").parse::<KeyId>(), Ok(key));
             let request = RequestId::new(ms, random);
             prop_assert_eq!(request.to_string().parse::<RequestId>(), Ok(request));
+            let json = serde_json::to_value(request).unwrap();
+            prop_assert_eq!(&json, &request.to_string());
+            prop_assert_eq!(serde_json::from_value::<RequestId>(json).unwrap(), request);
+            let binary = postcard::to_stdvec(&request).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<RequestId>(&binary).unwrap(), request);
         }
     }
 

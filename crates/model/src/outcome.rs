@@ -65,6 +65,49 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every refusal, in the order on disk.
+    pub const ALL: [Self; 34] = [
+        Self::MissingCredential,
+        Self::AmbiguousCredential,
+        Self::MalformedCredential,
+        Self::UnknownKey,
+        Self::Revoked,
+        Self::Disabled,
+        Self::Expired,
+        Self::Suspended,
+        Self::ContextRefused,
+        Self::Judged,
+        Self::Clamped,
+        Self::ProviderNotInScope,
+        Self::ModelNotInScope,
+        Self::EndpointNotInScope,
+        Self::NetworkNotInScope,
+        Self::HourNotInScope,
+        Self::PayloadTooLarge,
+        Self::Limit(LimitKind::RequestsPerMinute),
+        Self::Limit(LimitKind::RequestsPerHour),
+        Self::Limit(LimitKind::RequestsPerDay),
+        Self::Limit(LimitKind::TokensPerMinute),
+        Self::Limit(LimitKind::TokensPerHour),
+        Self::Limit(LimitKind::TokensPerDay),
+        Self::Limit(LimitKind::Concurrency),
+        Self::Budget(BudgetWindow::Day),
+        Self::Budget(BudgetWindow::Month),
+        Self::Budget(BudgetWindow::Total),
+        Self::BadHttp,
+        Self::BadBody,
+        Self::BodyTimeout,
+        Self::UnknownRoute,
+        Self::NoProviderCredential,
+        Self::CircuitOpen,
+        Self::Overloaded,
+    ];
+
+    /// The inverse of [`Refusal::code`].
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+    }
+
     /// The HTTP status it is answered with.
     pub const fn status(self) -> u16 {
         match self {
@@ -155,6 +198,27 @@ pub enum UpstreamFailure {
     BodyBroken,
 }
 
+impl UpstreamFailure {
+    /// Every failure, in the order on disk.
+    pub const ALL: [Self; 5] = [Self::Connect, Self::Timeout, Self::Reset, Self::Garbage, Self::BodyBroken];
+
+    /// Stable name for metrics and tables.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Garbage => "garbage",
+            Self::BodyBroken => "body_broken",
+        }
+    }
+
+    /// The inverse of [`UpstreamFailure::code`].
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| failure.code() == code)
+    }
+}
+
 /// Why an answer was cut while it streamed. New variants are appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -165,6 +229,25 @@ pub enum Cut {
     Containment,
     /// The gateway shut down before the stream ended.
     Shutdown,
+}
+
+impl Cut {
+    /// Every reason, in the order on disk.
+    pub const ALL: [Self; 3] = [Self::Budget, Self::Containment, Self::Shutdown];
+
+    /// Stable name for metrics and tables.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Containment => "containment",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The inverse of [`Cut::code`].
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cut| cut.code() == code)
+    }
 }
 
 /// The one outcome of a request. New variants are appended: the order is on disk.
@@ -207,5 +290,45 @@ impl fmt::Display for Outcome {
             Self::Refused(refusal) => write!(f, "refused: {}", refusal.code()),
             other => f.write_str(other.code()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// Walks the variants as they are numbered on disk, so that a list that lacks a new one is noticed.
+    #[track_caller]
+    fn check_all<T: DeserializeOwned + PartialEq + Debug + Copy>(
+        all: &[T],
+        code: fn(T) -> &'static str,
+        from_code: fn(&str) -> Option<T>,
+    ) {
+        let mut on_disk = Vec::new();
+        for variant in 0..128 {
+            for inner in 0..128 {
+                if let Ok(value) = postcard::from_bytes::<T>(&[variant, inner])
+                    && on_disk.last() != Some(&value)
+                {
+                    on_disk.push(value);
+                }
+            }
+        }
+        assert_eq!(all, on_disk);
+        for &value in all {
+            assert_eq!(from_code(code(value)), Some(value));
+        }
+        assert_eq!(from_code("no such code"), None);
+    }
+
+    #[test]
+    fn every_reason_has_a_code_of_its_own() {
+        check_all(&Refusal::ALL, Refusal::code, Refusal::from_code);
+        check_all(&UpstreamFailure::ALL, UpstreamFailure::code, UpstreamFailure::from_code);
+        check_all(&Cut::ALL, Cut::code, Cut::from_code);
     }
 }

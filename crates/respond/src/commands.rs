@@ -1,0 +1,35 @@
+//! The commands that texts tell people to press, in one place so that they can not drift apart.
+
+use tokenwatch_model::containment::Action;
+use tokenwatch_model::id::IncidentId;
+
+/// Shows the whole story of an incident.
+pub fn show(id: IncidentId) -> String {
+    format!("tokenwatch incident show {id}")
+}
+
+/// Shows the plan of an open incident as it would be made now, without doing anything.
+pub fn show_plan(id: IncidentId) -> String {
+    format!("tokenwatch incident approve {id} --dry-run")
+}
+
+/// "It was us": lifts everything and trusts the contexts.
+pub fn dismiss(id: IncidentId) -> String {
+    format!("tokenwatch incident dismiss {id}")
+}
+
+/// "It was a theft": closes the case; containments stay until they expire.
+pub fn resolve(id: IncidentId) -> String {
+    format!("tokenwatch incident resolve {id}")
+}
+
+/// Carries out one step that was only proposed. The step is named, so that nobody revokes a key who meant
+/// to clamp it.
+pub fn approve(id: IncidentId, action: &Action) -> String {
+    format!("tokenwatch incident approve {id} {}", action.name())
+}
+
+/// Gives the owner a new credential while the old one is being contained.
+pub fn rotate(key_name: &str) -> String {
+    format!("tokenwatch key rotate {key_name}")
+}

@@ -1,0 +1,211 @@
+//! The story of an incident as people read it: one line for lists, the whole for `incident show`.
+
+use std::fmt::Write as _;
+
+use tokenwatch_model::finding::Finding;
+use tokenwatch_model::incident::{Incident, IncidentState, TimelineEntry};
+use tokenwatch_model::key::Key;
+use tokenwatch_model::owner::Owner;
+use tokenwatch_model::time::{Timestamp, human_span};
+
+use crate::commands;
+use crate::effects::PROPOSED;
+use crate::incident::{time_to_contain_us, time_to_detect_us};
+use crate::words::{age, clean, clock, count, grouped, key_name, odds, rarity};
+
+/// Lines of the story shown from its beginning and from its end; the rest is in `--json`.
+const SHOWN_HEAD: usize = 6;
+const SHOWN_TAIL: usize = 10;
+/// Findings and reasons shown.
+const SHOWN_FINDINGS: usize = 3;
+const SHOWN_REASONS: usize = 6;
+
+/// One line for lists: id, state, severity, age, title, cost.
+pub fn one_line(incident: &Incident, now: Timestamp) -> String {
+    format!(
+        "{} {:<9} {:<8} {:>6} ago  {}  ({} served, {} refused, {})",
+        incident.id,
+        incident.state.name(),
+        incident.severity.name(),
+        age(now.since(incident.opened)),
+        clean(&incident.title),
+        grouped(incident.requests_forwarded),
+        grouped(incident.requests_refused),
+        incident.cost
+    )
+}
+
+/// The whole story: what happened, how sure and why, what was done, what it cost so far, what to press.
+pub fn describe(incident: &Incident, key: &Key, owner: Option<&Owner>, now: Timestamp) -> String {
+    let mut text = String::new();
+    // Writing to a String can not fail; the results are collected so that none is dropped unseen.
+    let written = write_head(&mut text, incident, key, owner, now)
+        .and_then(|()| write_what_happened(&mut text, incident))
+        .and_then(|()| write_how_sure(&mut text, incident))
+        .and_then(|()| write_timeline(&mut text, incident))
+        .and_then(|()| write_cost(&mut text, incident))
+        .and_then(|()| write_next(&mut text, incident, key));
+    debug_assert!(written.is_ok());
+    text
+}
+
+type Written = std::fmt::Result;
+
+fn write_head(
+    text: &mut String,
+    incident: &Incident,
+    key: &Key,
+    owner: Option<&Owner>,
+    now: Timestamp,
+) -> Written {
+    writeln!(text, "{}", clean(&incident.title))?;
+    writeln!(
+        text,
+        "  {}  {}, {}, opened {} ago",
+        incident.id,
+        incident.state.name(),
+        incident.severity,
+        age(now.since(incident.opened))
+    )?;
+    write!(text, "  key    {} ({})", key_name(key), key.id)?;
+    for part in [&key.environment, &key.service] {
+        if !part.is_empty() {
+            write!(text, ", {}", clean(part))?;
+        }
+    }
+    writeln!(text, ", {}", key.state_at(now))?;
+    match owner {
+        Some(owner) if owner.on_call.is_empty() => {
+            writeln!(text, "  owner  {}, nobody on call", clean(&owner.name))
+        }
+        Some(owner) => {
+            writeln!(text, "  owner  {}, on call {}", clean(&owner.name), clean(&owner.on_call))
+        }
+        None => writeln!(text, "  owner  none: nobody can say whether it was them"),
+    }
+}
+
+fn write_what_happened(text: &mut String, incident: &Incident) -> Written {
+    writeln!(text, "\nWhat happened")?;
+    for finding in incident.findings.iter().take(SHOWN_FINDINGS) {
+        writeln!(text, "  {}  {}", clock(finding.time), clean(&finding.summary))?;
+    }
+    let shown = incident.findings.len().min(SHOWN_FINDINGS) as u64;
+    let more = incident.finding_count.saturating_sub(shown);
+    if more > 0 {
+        writeln!(text, "  and {}", count(more, "more finding"))?;
+    }
+    match incident.actors.is_empty() {
+        true => write!(text, "  When it began is not known, ")?,
+        false => {
+            let found = human_span(time_to_detect_us(incident));
+            write!(text, "  Found {found} after the stranger's first request, ")?;
+        }
+    }
+    match time_to_contain_us(incident) {
+        Some(0) => writeln!(text, "contained at once."),
+        Some(us) => writeln!(text, "contained {} later.", human_span(us)),
+        None => writeln!(text, "and nothing is contained."),
+    }
+}
+
+fn write_how_sure(text: &mut String, incident: &Incident) -> Written {
+    writeln!(text, "\nHow sure, and why")?;
+    let Some(finding) = strongest(&incident.findings) else {
+        return writeln!(text, "  No finding is kept with this incident.");
+    };
+    match rarity(finding.once_in_days) {
+        Some(rare) => {
+            writeln!(text, "  An honest key like this does that {rare} ({}).", finding.tier.name())?
+        }
+        None => writeln!(
+            text,
+            "  The rule {} has no rate of false alarms ({}).",
+            clean(&finding.rule),
+            finding.tier.name()
+        )?,
+    }
+    for reason in finding.reasons.iter().take(SHOWN_REASONS) {
+        writeln!(text, "  * {}: {}", clean(&reason.what), odds(reason.nats))?;
+    }
+    let more = finding.reasons.len().saturating_sub(SHOWN_REASONS) as u64;
+    if more > 0 {
+        writeln!(text, "  * and {}", count(more, "weaker reason"))?;
+    }
+    Ok(())
+}
+
+/// The rarest finding; rules without a rate only when there is no other. The first of equals.
+fn strongest(findings: &[Finding]) -> Option<&Finding> {
+    findings.iter().reduce(|best, next| {
+        let key = |finding: &Finding| (finding.tier, finding.once_in_days);
+        if key(next) > key(best) { next } else { best }
+    })
+}
+
+fn write_timeline(text: &mut String, incident: &Incident) -> Written {
+    writeln!(text, "\nWhat was done")?;
+    let line = |text: &mut String, entry: &TimelineEntry| {
+        writeln!(text, "  {}  {}: {}", clock(entry.time), clean(&entry.who), clean(&entry.what))
+    };
+    let lines = &incident.timeline;
+    let hidden = lines.len().saturating_sub(SHOWN_HEAD + SHOWN_TAIL);
+    for (i, entry) in lines.iter().enumerate() {
+        if hidden > 0 && i == SHOWN_HEAD {
+            writeln!(text, "  … {} between", count(hidden as u64, "line"))?;
+        }
+        if hidden == 0 || i < SHOWN_HEAD || i >= SHOWN_HEAD + hidden {
+            line(text, entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_cost(text: &mut String, incident: &Incident) -> Written {
+    writeln!(text, "\nWhat it cost so far")?;
+    if incident.actors.is_empty() {
+        return writeln!(text, "  Not known: the evidence is on the key as a whole, not on one stranger.");
+    }
+    writeln!(
+        text,
+        "  {} for {} served to the stranger; {} refused.",
+        incident.cost,
+        count(incident.requests_forwarded, "request"),
+        grouped(incident.requests_refused)
+    )
+}
+
+fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
+    writeln!(text, "\nWhat to press next")?;
+    let id = incident.id;
+    let mut line = |command: String, what: &str| writeln!(text, "  {command}\n      {what}");
+    match incident.state {
+        IncidentState::Open | IncidentState::Contained => {
+            if incident.timeline.iter().any(|entry| entry.what.starts_with(PROPOSED)) {
+                line(commands::show_plan(id), "shows what was only proposed, and how to approve each step")?;
+            }
+            line(
+                commands::rotate(&key_name(key)),
+                "gives the owner a new credential; then revoke this one: the thief has it",
+            )?;
+            line(commands::dismiss(id), "it was us: lifts everything and trusts these contexts")?;
+            line(
+                commands::resolve(id),
+                "it was a theft: closes the case, containments stay until they expire",
+            )
+        }
+        IncidentState::Resolved => {
+            writeln!(text, "  Nothing: it was closed as a theft at {}.", closed_at(incident))
+        }
+        IncidentState::Dismissed => {
+            writeln!(text, "  Nothing: it was closed as \"it was us\" at {}.", closed_at(incident))
+        }
+    }
+}
+
+fn closed_at(incident: &Incident) -> String {
+    incident.closed.map_or_else(|| "an unknown time".to_owned(), clock)
+}
+
+#[cfg(test)]
+mod tests;

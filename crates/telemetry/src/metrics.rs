@@ -1,0 +1,360 @@
+//! The closed set of metrics; `docs/metrics.md` lists them, and a test holds the two together.
+//!
+//! Made once at start and shared by reference. Everything but provider names exists from then on, so that
+//! a counter that never moved is a zero, not a gap.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tokenwatch_model::SmolStr;
+use tokenwatch_model::finding::{Decision, Severity, Tier};
+use tokenwatch_model::incident::IncidentState;
+use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
+use tokenwatch_model::provider::Endpoint;
+
+use crate::cells::{Counters, Gauges, Histograms};
+use crate::labels::{ConnectionState, Direction, KeyLabel, LabelSet, ReloadResult, Route, Rung, Stage};
+
+/// What [`Metrics::encode`] writes; send it as the content type of `/metrics`.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Microseconds: 10 µs to 100 ms, for the gateway's own work.
+const OVERHEAD_BOUNDS_US: &[u64] =
+    &[10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000];
+/// Microseconds: 5 ms to 5 min, for answers of models.
+const ANSWER_BOUNDS_US: &[u64] = &[
+    5_000,
+    25_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+];
+
+/// Which build is running.
+#[derive(Clone, Debug)]
+pub struct BuildInfo {
+    /// Version of the package.
+    pub version: &'static str,
+    /// Commit it was built from; `unknown` outside a checkout.
+    pub commit: &'static str,
+}
+
+/// One metric of the set, for documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Name as scraped, without the suffixes of histograms.
+    pub name: String,
+    /// `counter`, `gauge`, `histogram` or `info`.
+    pub kind: &'static str,
+    /// Keys of its labels.
+    pub labels: Vec<&'static str>,
+    /// Unit; empty for counts.
+    pub unit: &'static str,
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// Every metric. Fields are named as they are scraped, without prefix and unit.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Finished requests.
+    pub requests: Counters<(Outcome, Route)>,
+    /// Finished requests by endpoint.
+    pub endpoint_requests: Counters<(Endpoint,)>,
+    /// Requests not forwarded.
+    pub refusals: Counters<(Refusal,)>,
+    /// Requests that could not be read.
+    pub malformed_requests: Counters<()>,
+    /// Arrival to end of the answer.
+    pub request_duration: Histograms<()>,
+    /// Arrival to first byte of the answer.
+    pub first_byte: Histograms<()>,
+    /// Time the gateway itself took.
+    pub gateway_overhead: Histograms<()>,
+    /// The same by stage.
+    pub stage: Histograms<(Stage,)>,
+    /// Tokens consumed.
+    pub tokens: Counters<(Direction, Route)>,
+    /// Money spent, in billionths of a dollar.
+    pub cost: Counters<()>,
+    /// Requests being served.
+    pub in_flight: Gauges<()>,
+    /// Client connections.
+    pub connections: Gauges<(ConnectionState,)>,
+    /// Answers of the engine before forwarding.
+    pub verdicts: Counters<(Decision,)>,
+    /// Findings made.
+    pub findings: Counters<(Tier, Severity)>,
+    /// Incidents by state; closed ones of the last 30 days.
+    pub incidents: Gauges<(IncidentState,)>,
+    /// Containments in force.
+    pub containments: Gauges<(Rung,)>,
+    /// Keys known.
+    pub keys: Gauges<(KeyLabel,)>,
+    /// Records that the journal had no room for.
+    pub events_dropped: Counters<()>,
+    /// Age of the oldest record not yet on disk, in microseconds.
+    pub journal_lag: Gauges<()>,
+    /// Requests that a provider failed.
+    pub upstream_failures: Counters<(UpstreamFailure,)>,
+    /// Reloads of the configuration.
+    pub config_reloads: Counters<(ReloadResult,)>,
+    /// Panics caught.
+    pub panics: Counters<()>,
+    /// Log lines that flood control held back.
+    pub logs_suppressed: Counters<()>,
+    /// Circuit breakers by provider.
+    pub circuits: Circuits,
+    described: Vec<Described>,
+    registry: Registry,
+}
+
+/// Registers metrics and keeps their descriptions, so that the two can not differ.
+struct Builder {
+    registry: Registry,
+    described: Vec<Described>,
+}
+
+const PREFIX: &str = "tokenwatch";
+
+impl Builder {
+    fn add<M>(
+        &mut self,
+        name: &'static str,
+        unit: &'static str,
+        help: &'static str,
+        labels: Vec<&'static str>,
+        metric: M,
+    ) -> M
+    where
+        M: EncodeMetric + Clone + Send + Sync + fmt::Debug + 'static,
+    {
+        let kind = metric.metric_type();
+        let with_unit =
+            if unit.is_empty() { format!("{PREFIX}_{name}") } else { format!("{PREFIX}_{name}_{unit}") };
+        let (name_scraped, kind) = match kind {
+            MetricType::Counter => (format!("{with_unit}_total"), "counter"),
+            MetricType::Info => (format!("{with_unit}_info"), "info"),
+            MetricType::Histogram => (with_unit, "histogram"),
+            MetricType::Gauge => (with_unit, "gauge"),
+            MetricType::Unknown => (with_unit, "unknown"),
+        };
+        self.described.push(Described { name: name_scraped, kind, labels, unit, help });
+        match unit {
+            "" => self.registry.register(name, help, metric.clone()),
+            "seconds" => self.registry.register_with_unit(name, help, Unit::Seconds, metric.clone()),
+            other => {
+                self.registry.register_with_unit(name, help, Unit::Other(other.to_owned()), metric.clone());
+            }
+        }
+        metric
+    }
+
+    fn counters<L: LabelSet + fmt::Debug>(&mut self, name: &'static str, help: &'static str) -> Counters<L> {
+        self.add(name, "", help, L::keys(), Counters::new(1.0))
+    }
+
+    fn gauges<L: LabelSet + fmt::Debug>(&mut self, name: &'static str, help: &'static str) -> Gauges<L> {
+        self.add(name, "", help, L::keys(), Gauges::new(1.0))
+    }
+
+    fn seconds<L: LabelSet + fmt::Debug>(
+        &mut self,
+        name: &'static str,
+        bounds_us: &'static [u64],
+        help: &'static str,
+    ) -> Histograms<L> {
+        self.add(name, "seconds", help, L::keys(), Histograms::new(bounds_us))
+    }
+}
+
+impl Metrics {
+    /// Makes every metric, at zero.
+    pub fn new(build: &BuildInfo) -> Self {
+        let mut b = Builder { registry: Registry::with_prefix(PREFIX), described: Vec::new() };
+        Self {
+            requests: b.counters("requests", "Finished requests, each in exactly one outcome"),
+            endpoint_requests: b.counters("endpoint_requests", "Finished requests by what they called"),
+            refusals: b.counters("refusals", "Requests not forwarded, by reason"),
+            malformed_requests: b.counters(
+                "malformed_requests",
+                "Requests refused because they could not be read in one way only",
+            ),
+            request_duration: b.seconds(
+                "request_duration",
+                ANSWER_BOUNDS_US,
+                "Arrival to end of the answer, of forwarded requests",
+            ),
+            first_byte: b.seconds(
+                "first_byte",
+                ANSWER_BOUNDS_US,
+                "Arrival to first byte of the answer, of forwarded requests",
+            ),
+            gateway_overhead: b.seconds(
+                "gateway_overhead",
+                OVERHEAD_BOUNDS_US,
+                "Time the gateway itself took of a request",
+            ),
+            stage: b.seconds("stage", OVERHEAD_BOUNDS_US, "Time the gateway took by stage of a request"),
+            tokens: b.counters("tokens", "Tokens consumed, by how they are billed"),
+            cost: b.add("cost", "usd", "Money spent with providers", Vec::new(), Counters::new(1e9)),
+            in_flight: b.gauges("in_flight", "Requests being served"),
+            connections: b.gauges("connections", "Client connections by what they are doing"),
+            verdicts: b.counters("verdicts", "Verdicts before forwarding"),
+            findings: b.counters("findings", "Findings of the detection engine"),
+            incidents: b.gauges("incidents", "Incidents by state, closed ones for 30 days"),
+            containments: b.gauges("containments", "Containments in force"),
+            keys: b.gauges("keys", "Keys known, by state"),
+            events_dropped: b.counters(
+                "events_dropped",
+                "Records lost because the journal had no room; anything above zero needs a look",
+            ),
+            journal_lag: b.add(
+                "journal_lag",
+                "seconds",
+                "Age of the oldest record that is not on disk yet",
+                Vec::new(),
+                Gauges::new(1e6),
+            ),
+            upstream_failures: b.counters("upstream_failures", "Forwarded requests that the provider failed"),
+            config_reloads: b.counters("config_reloads", "Reloads of the configuration"),
+            panics: b.counters("panics", "Panics caught; anything above zero is a defect to report"),
+            logs_suppressed: b.counters("logs_suppressed", "Log lines held back by flood control"),
+            circuits: b.add(
+                "circuit_state",
+                "",
+                "Circuit breaker of a provider: 0 closed, 1 trying again, 2 open",
+                vec!["provider"],
+                Circuits::default(),
+            ),
+            described: {
+                let info =
+                    Shared(Arc::new(Info::new(vec![("version", build.version), ("commit", build.commit)])));
+                b.add("build", "", "Which build is running", vec!["version", "commit"], info);
+                std::mem::take(&mut b.described)
+            },
+            registry: std::mem::take(&mut b.registry),
+        }
+    }
+
+    /// Everything, in the OpenMetrics text format ([`CONTENT_TYPE`]), which Prometheus reads too.
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(32 * 1024);
+        // Writing to a String can not fail.
+        let written = encode(&mut text, &self.registry);
+        debug_assert!(written.is_ok());
+        text
+    }
+
+    /// Every metric with what it means, in the order of the exposition.
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+}
+
+/// Makes a metric of the library shareable with its registry.
+#[derive(Debug)]
+struct Shared<M>(Arc<M>);
+
+impl<M> Clone for Shared<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: EncodeMetric> EncodeMetric for Shared<M> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
+}
+
+/// What a circuit breaker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CircuitState {
+    /// Lets calls through.
+    Closed,
+    /// Lets one call through to try.
+    Trying,
+    /// Holds calls back.
+    Open,
+}
+
+/// The circuit breakers of the configured providers. The set changes only when configuration is loaded;
+/// updates go through the handle and take no lock.
+#[derive(Clone, Debug, Default)]
+pub struct Circuits(Arc<RwLock<Vec<Circuit>>>);
+
+/// The circuit breaker of one provider.
+#[derive(Clone, Debug)]
+pub struct Circuit {
+    provider: SmolStr,
+    state: Arc<AtomicI64>,
+}
+
+impl Circuit {
+    /// Says what it does now.
+    pub fn set(&self, state: CircuitState) {
+        self.state.store(state as i64, Ordering::Relaxed);
+    }
+
+    /// Name of the provider.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+}
+
+impl Circuits {
+    /// Replaces the set by these providers, each name once, and returns their handles in the order of
+    /// `names`. Providers that stay keep their state; those that left are no longer scraped.
+    pub fn configure(&self, names: &[SmolStr]) -> Vec<Circuit> {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next: Vec<Circuit> = Vec::with_capacity(names.len());
+        let mut handles = Vec::with_capacity(names.len());
+        for name in names {
+            let have = next.iter().chain(known.iter()).find(|circuit| circuit.provider == *name).cloned();
+            let circuit = have.unwrap_or_else(|| Circuit { provider: name.clone(), state: Arc::default() });
+            if !next.iter().any(|other| other.provider == *name) {
+                next.push(circuit.clone());
+            }
+            handles.push(circuit);
+        }
+        *known = next;
+        handles
+    }
+}
+
+impl EncodeMetric for Circuits {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let circuits = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for circuit in &circuits {
+            let labels = [("provider", circuit.provider.as_str())];
+            encoder.encode_family(&labels)?.encode_gauge(&circuit.state.load(Ordering::Relaxed))?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Where simulated requests come from: real public address ranges of well-known networks.
+//!
+//! The table is in [`table`]; nobody's real address is meant. Hosts are drawn from whole ranges, so an address is
+//! some address of that network, as an address table will resolve it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tokenwatch_model::network::NetworkKind;
+
+use crate::rng::Rng;
+
+pub mod table;
+
+/// One range of one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Short name, such as `aws-us-east-1`.
+    pub name: &'static str,
+    /// What it is used for.
+    pub kind: NetworkKind,
+    /// ISO 3166 code of the country it mostly serves.
+    pub country: &'static str,
+    /// Autonomous system that announces it.
+    pub asn: u32,
+    /// First address; its host bits are zero.
+    pub base: Ipv4Addr,
+    /// Prefix length, at most 24.
+    pub bits: u8,
+}
+
+impl Network {
+    /// A /24 of the range.
+    pub fn block(&self, rng: &mut Rng) -> Block {
+        let blocks = 1_u64 << 24_u8.saturating_sub(self.bits).min(24);
+        Block(u32::from(self.base) | ((rng.below(blocks) as u32) << 8))
+    }
+
+    /// Any host of the range.
+    pub fn host(&self, rng: &mut Rng) -> IpAddr {
+        let block = self.block(rng);
+        block.host(rng)
+    }
+
+    /// Whether an address lies in the range.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(v4) = address else { return false };
+        let shift = 32 - u32::from(self.bits);
+        u32::from(v4).checked_shr(shift) == u32::from(self.base).checked_shr(shift)
+    }
+}
+
+/// A /24.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block(u32);
+
+impl Block {
+    /// A host of the block, never its first or last address.
+    pub fn host(self, rng: &mut Rng) -> IpAddr {
+        self.fixed(rng.range(1, 254) as u8)
+    }
+
+    /// The host with this last octet.
+    pub fn fixed(self, last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(self.0 | u32::from(last)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lie_in_their_network() {
+        let mut rng = Rng::new(3);
+        for network in table::all() {
+            assert!(
+                network.bits <= 24
+                    && u32::from(network.base).trailing_zeros() >= 32 - u32::from(network.bits)
+            );
+            for _ in 0..20 {
+                let host = network.host(&mut rng);
+                assert!(network.contains(host), "{host} is not in {}", network.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = table::all().map(|network| network.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
