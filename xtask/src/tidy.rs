@@ -78,11 +78,7 @@ pub fn run(repository: &Path) -> anyhow::Result<()> {
     for problem in &problems {
         writeln!(stdout, "{problem}")?;
     }
-    ensure!(
-        problems.is_empty(),
-        "{} to tidy",
-        if problems.len() == 1 { "1 place" } else { "several places" }
-    );
+    ensure!(problems.is_empty(), "places to tidy: {}", problems.len());
     Ok(())
 }
 
