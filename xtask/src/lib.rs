@@ -17,7 +17,7 @@ Tasks:
 ///
 /// # Errors
 /// When there is no such task, or it fails; the message is for the person at the terminal.
-pub fn run(arguments: Vec<String>) -> anyhow::Result<()> {
+pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("no task given\n\n{USAGE}") };
     match task.as_str() {
         "tidy" => tidy::run(repository()?),

@@ -7,9 +7,9 @@
 mod sources;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -66,11 +66,10 @@ fn report(out: &Path, source: &TableSource, sources: &Sources, bytes: &[u8]) -> 
     )?;
     writeln!(
         stdout,
-        "{} IPv4 ranges, {} IPv6 ranges, {} systems, {} Tor exits",
+        "{} IPv4 ranges, {} IPv6 ranges, {} systems",
         source.v4.len(),
         source.v6.len(),
-        source.systems.len(),
-        source.tor.len()
+        source.systems.len()
     )?;
     for (kind, addresses) in &counts.v4_addresses {
         writeln!(stdout, "IPv4 {kind:<8} {addresses:>11} addresses")?;
@@ -85,28 +84,26 @@ fn report(out: &Path, source: &TableSource, sources: &Sources, bytes: &[u8]) -> 
 
 /// Intersects the sources into ranges of equal facts.
 fn build(sources: &Sources) -> TableSource {
-    let kinds = |asn: u32| sources.kind_of_system(asn);
     let v4 = sweep(
         &sources.v4,
         &sources.v4_countries,
-        |address, asn| {
-            let wide = u128::from(address);
-            sources.kind_of_range(find(&sources.vpn, wide), find(&sources.datacenter, wide), asn)
-        },
-        &[&sources.vpn, &sources.datacenter],
+        &[&sources.vpn, &sources.datacenter, &sources.v4_tor],
+        |address, asn| sources.kind_of(Ipv4Addr::from(address as u32).into(), asn),
     );
-    let v6 = sweep(&sources.v6, &sources.v6_countries, |_, asn| kinds(asn), &[]);
-    let systems: BTreeMap<u32, System> = sources
+    let v6 = sweep(&sources.v6, &sources.v6_countries, &[&sources.v6_tor], |address, asn| {
+        sources.kind_of(Ipv6Addr::from(address).into(), asn)
+    });
+    let systems = sources
         .names
         .iter()
-        .map(|(asn, name)| (*asn, System { name: name.clone(), kind: kinds(*asn) }))
+        .map(|(asn, name)| (*asn, System { name: name.clone(), kind: sources.kind_of_system(*asn) }))
         .collect();
     TableSource {
         date_days: sources.date_days,
-        v4: v4.into_iter().map(|(start, facts)| (start as u32, facts)).collect(),
+        // What begins behind the last address is not there.
+        v4: v4.into_iter().filter_map(|(start, facts)| Some((u32::try_from(start).ok()?, facts))).collect(),
         v6,
         systems,
-        tor: sources.tor.clone(),
     }
 }
 
@@ -114,8 +111,8 @@ fn build(sources: &Sources) -> TableSource {
 fn sweep(
     systems: &[SystemRange],
     countries: &[Segment<Country>],
-    kind: impl Fn(u128, u32) -> NetworkKind,
     others: &[&[Segment<()>]],
+    kind: impl Fn(u128, u32) -> NetworkKind,
 ) -> Vec<(u128, NetworkFacts)> {
     let mut starts = Vec::new();
     push_edges(&mut starts, systems);

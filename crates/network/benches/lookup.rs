@@ -55,6 +55,7 @@ fn main() -> std::io::Result<()> {
     let v6: Vec<IpAddr> =
         (0..ADDRESSES).filter_map(|_| pick(&v6_ranges, &mut sequence)).map(IpAddr::from).collect();
     let few: Vec<IpAddr> = v4.iter().take(64).cycle().take(ADDRESSES).copied().collect();
+    let few_v6: Vec<IpAddr> = v6.iter().take(64).cycle().take(ADDRESSES).copied().collect();
     let systems: Vec<u32> = table.systems().collect();
 
     let mut out = std::io::stdout().lock();
@@ -69,6 +70,7 @@ fn main() -> std::io::Result<()> {
         ("facts, IPv4, 64 addresses again and again", &few),
         ("facts, IPv4, addresses at random", &any),
         ("facts, IPv4, ranges at random", &v4),
+        ("facts, IPv6, 64 addresses again and again", &few_v6),
         ("facts, IPv6, ranges at random", &v6),
     ] {
         say(

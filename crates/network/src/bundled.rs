@@ -80,17 +80,11 @@ impl Bundled {
         self.example_addresses(Wanted { asn: Some(asn), ..Wanted::default() }).next()
     }
 
-    /// Public IPv4 addresses whose facts are as wanted, rising: one of each range, or every exit when Tor is wanted.
-    /// Walks the table: for demos and tests.
+    /// Public IPv4 addresses whose facts are as wanted, rising, one of each range. Walks the table: for demos and
+    /// tests.
     pub fn example_addresses(&self, wanted: Wanted) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        let table = self.table;
-        let tor = wanted.kind == Some(NetworkKind::Tor);
-        let exits = tor.then(|| table.v4_tor_exits()).into_iter().flatten();
-        let ranges = (!tor).then(|| table.v4_ranges().map(host_in)).into_iter().flatten();
-        exits.chain(ranges).filter(move |address| {
-            let address = IpAddr::V4(*address);
-            !is_private(address) && wanted.matches(&table.facts(address))
-        })
+        let ranges = self.table.v4_ranges().filter(move |(_, _, facts)| wanted.matches(facts));
+        ranges.map(host_in).filter(|address| !is_private(IpAddr::V4(*address)))
     }
 }
 

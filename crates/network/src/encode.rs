@@ -4,19 +4,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 
 use tokenwatch_model::network::{NetworkFacts, NetworkKind};
 
-use crate::table::codec::{BLOCK, Family, RECORD_COUNT, Value, write_step, write_value};
+use crate::table::codec::{BLOCK, Family, Masks, RECORD_COUNT, Value, write_step, write_value};
 use crate::table::layout::{
-    NAME_BYTES, SYSTEM_COUNT, Section, SystemRecord, pack_facts, pack_system, write_table,
+    INDEX_BITS, INDEX_LEN, NAME_BYTES, NAME_LEN, SYSTEM_COUNT, Section, SystemRecord, pack_facts,
+    pack_system, write_table,
 };
 
 /// What is known about an autonomous system itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct System {
-    /// The organisation's name; cut to 255 bytes.
+    /// The organisation's name; cut to 127 bytes.
     pub name: String,
     /// The kind of its addresses where nothing more exact is known.
     pub kind: NetworkKind,
@@ -33,8 +33,6 @@ pub struct TableSource {
     pub v6: Vec<(u128, NetworkFacts)>,
     /// Autonomous systems; those that only ranges mention are added without a name.
     pub systems: BTreeMap<u32, System>,
-    /// Tor exits.
-    pub tor: BTreeSet<IpAddr>,
 }
 
 /// Why a table can not be written.
@@ -46,7 +44,7 @@ pub enum EncodeTableError {
         /// The position in its list.
         index: usize,
     },
-    /// A range is private or Tor: those are not facts of ranges.
+    /// A range is private: that is no fact of ranges.
     #[error("ranges can not be of the kind {kind}")]
     Kind {
         /// The kind.
@@ -75,23 +73,16 @@ pub fn encode(source: &TableSource) -> Result<Vec<u8>, EncodeTableError> {
     };
     let records = rank_facts(&v4, &v6);
     let facts = records.iter().flat_map(|facts| pack(facts).to_le_bytes()).collect();
-    let numbers: HashMap<NetworkFacts, u32> = records.into_iter().zip(0..).collect();
+    let numbers: HashMap<NetworkFacts, u16> = records.into_iter().zip(0..=u16::MAX).collect();
     let value = |facts: &NetworkFacts| match numbers.get(facts) {
         Some(number) => Value::Record(*number),
         None => Value::Packed(pack(facts)),
     };
-    let (v4_heads, v4_stream) = write_stream(&v4, value);
-    let (v6_heads, v6_stream) = write_stream(&v6, value);
+    let [v4_index, v4_heads, v4_stream] = write_stream(&v4, value)?;
+    let [v6_index, v6_heads, v6_stream] = write_stream(&v6, value)?;
     let (system_records, names) = write_systems(&systems)?;
-    let (mut v4_tor, mut v6_tor) = (Vec::new(), Vec::new());
-    for exit in &source.tor {
-        match exit {
-            IpAddr::V4(v4) => v4_tor.extend(u32::from(*v4).to_le_bytes()),
-            IpAddr::V6(v6) => v6_tor.extend(u128::from(*v6).to_le_bytes()),
-        }
-    }
     let sections: [Vec<u8>; Section::COUNT] =
-        [v4_heads, v4_stream, v6_heads, v6_stream, facts, system_records, names, v4_tor, v6_tor];
+        [v4_index, v4_heads, v4_stream, v6_index, v6_heads, v6_stream, facts, system_records, names];
     write_table(source.date_days, &sections).ok_or(EncodeTableError::TooMany { what: "bytes" })
 }
 
@@ -103,7 +94,7 @@ fn merge<F: Family>(ranges: &[(F, NetworkFacts)]) -> Result<Vec<(F, NetworkFacts
         if before.is_some_and(|before| before >= *start) {
             return Err(EncodeTableError::Order { index });
         }
-        if matches!(facts.kind, NetworkKind::Private | NetworkKind::Tor) {
+        if facts.kind == NetworkKind::Private {
             return Err(EncodeTableError::Kind { kind: facts.kind });
         }
         before = Some(*start);
@@ -133,51 +124,68 @@ fn collect_systems(
     Ok(systems.into_iter().collect())
 }
 
-/// The most frequent facts, which get records; equally frequent ones in a fixed order.
+/// Facts that are frequent enough for a record to take less room than writing them out each time; most frequent
+/// first, equally frequent ones in a fixed order.
 fn rank_facts(v4: &[(u32, NetworkFacts)], v6: &[(u128, NetworkFacts)]) -> Vec<NetworkFacts> {
     let mut counts: HashMap<NetworkFacts, u32> = HashMap::new();
     for facts in v4.iter().map(|(_, facts)| facts).chain(v6.iter().map(|(_, facts)| facts)) {
         *counts.entry(*facts).or_default() += 1;
     }
-    let mut ranked: Vec<(NetworkFacts, u32)> = counts.into_iter().collect();
+    let mut ranked: Vec<(NetworkFacts, u32)> = counts.into_iter().filter(|(_, count)| *count > 2).collect();
     ranked.sort_unstable_by_key(|(facts, count)| (Reverse(*count), facts.asn, facts.country, facts.kind));
-    ranked.into_iter().map(|(facts, _)| facts).take(RECORD_COUNT as usize).collect()
+    ranked.into_iter().map(|(facts, _)| facts).take(RECORD_COUNT).collect()
 }
 
-/// Heads and stream of one family.
+/// Index, heads and stream of one family.
 fn write_stream<F: Family>(
     ranges: &[(F, NetworkFacts)],
     value: impl Fn(&NetworkFacts) -> Value,
-) -> (Vec<u8>, Vec<u8>) {
+) -> Result<[Vec<u8>; 3], EncodeTableError> {
     let (mut heads, mut stream) = (Vec::new(), Vec::new());
     for block in ranges.chunks(BLOCK) {
-        let mut before: Option<u128> = None;
-        let mut seen: Vec<(NetworkFacts, usize)> = Vec::with_capacity(BLOCK);
-        for (index, (start, facts)) in block.iter().enumerate() {
-            let start = start.wide();
-            match before {
-                Some(before) => write_step::<F>(&mut stream, start - before),
-                None => {
-                    heads.extend(start.to_le_bytes().into_iter().take(F::WIDTH));
-                    heads.extend_from_slice(&(stream.len() as u32).to_le_bytes());
-                }
-            }
-            before = Some(start);
-            // Always the first range with these facts, so that references never chain.
-            if let Some((_, range)) = seen.iter().find(|(known, _)| known == facts) {
-                write_value(&mut stream, Value::Same(*range));
-            } else {
-                seen.push((*facts, index));
-                write_value(&mut stream, value(facts));
-            }
+        let Some((first, _)) = block.first() else { continue };
+        let offset = u32::try_from(stream.len()).map_err(|_| EncodeTableError::TooMany { what: "ranges" })?;
+        heads.extend(first.wide().to_le_bytes().into_iter().take(F::WIDTH));
+        heads.extend_from_slice(&offset.to_le_bytes());
+        write_block(&mut stream, block, &value);
+    }
+    let mut index = Vec::new();
+    for top in 0..INDEX_LEN {
+        let below = |(first, _): &(F, NetworkFacts)| first.top_bits(INDEX_BITS) < top;
+        let blocks = ranges.partition_point(below).div_ceil(BLOCK) as u32;
+        index.extend_from_slice(&blocks.to_le_bytes());
+    }
+    Ok([index, heads, stream])
+}
+
+fn write_block<F: Family>(
+    stream: &mut Vec<u8>,
+    block: &[(F, NetworkFacts)],
+    value: impl Fn(&NetworkFacts) -> Value,
+) {
+    let mut seen: HashMap<NetworkFacts, u8> = HashMap::with_capacity(BLOCK);
+    let mut values: Vec<Value> = Vec::with_capacity(BLOCK);
+    for ((_, facts), range) in block.iter().zip(0u8..) {
+        // Always the first range with these facts, so that references never chain.
+        let known = seen.get(facts).copied();
+        values.push(known.map_or_else(|| value(facts), Value::Same));
+        seen.entry(*facts).or_insert(range);
+    }
+    values.resize(BLOCK, Value::Same(0));
+    stream.extend(Masks::of(&values).bytes());
+    for value in values {
+        write_value(stream, value);
+    }
+    for pair in block.windows(2) {
+        if let [(from, _), (to, _)] = pair {
+            write_step::<F>(stream, to.wide() - from.wide());
         }
     }
-    (heads, stream)
 }
 
 /// System records and names; systems of the same name share it, and so do names that begin a longer one.
 fn write_systems(systems: &Systems) -> Result<(Vec<u8>, Vec<u8>), EncodeTableError> {
-    let cut = |system: &'_ System| system.name.floor_char_boundary(usize::from(u8::MAX));
+    let cut = |system: &'_ System| system.name.floor_char_boundary(usize::from(NAME_LEN));
     let distinct: BTreeSet<&str> =
         systems.iter().filter_map(|(_, system)| system.name.get(..cut(system))).collect();
     let mut names: Vec<u8> = Vec::new();

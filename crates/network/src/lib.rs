@@ -18,5 +18,5 @@ mod user;
 pub use bundled::{Bundled, STALE_AFTER, Wanted};
 pub use encode::{EncodeTableError, System, TableSource, encode};
 pub use layered::Tables;
-pub use table::{ParseTableError, Ranges, Table, V4Range, V6Range};
+pub use table::{ParseTableError, Table, V4Range, V6Range};
 pub use user::{OpenTableError, TableRole, UserFiles, UserTables};

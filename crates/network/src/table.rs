@@ -11,13 +11,14 @@ pub(crate) mod codec;
 pub(crate) mod layout;
 mod stream;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokenwatch_model::network::{AddressFacts, NetworkFacts, NetworkKind, canonical, is_private};
 use tokenwatch_model::time::{DAY, Timestamp};
 
-use codec::{Family, Value};
+use codec::Value;
 use layout::{Section, SystemRecord, read_header, u32_at, unpack_facts, unpack_system};
 use stream::Stream;
 
@@ -57,23 +58,6 @@ pub type V4Range = (Ipv4Addr, Ipv4Addr, NetworkFacts);
 /// The same for IPv6.
 pub type V6Range = (Ipv6Addr, Ipv6Addr, NetworkFacts);
 
-/// Ranges in rising order, those without any facts left out.
-pub struct Ranges<I>(I);
-
-impl<I: Iterator> Iterator for Ranges<I> {
-    type Item = I::Item;
-
-    fn next(&mut self) -> Option<I::Item> {
-        self.0.next()
-    }
-}
-
-impl<I> fmt::Debug for Ranges<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ranges")
-    }
-}
-
 /// A table over borrowed bytes. Copying it copies slices, not data.
 #[derive(Clone, Copy)]
 pub struct Table<'a> {
@@ -82,8 +66,6 @@ pub struct Table<'a> {
     facts: &'a [u8],
     systems: &'a [u8],
     names: &'a [u8],
-    v4_tor: &'a [u8],
-    v6_tor: &'a [u8],
     sections: [&'a [u8]; Section::COUNT],
     checksums: [u32; Section::COUNT],
     date_days: u32,
@@ -107,10 +89,10 @@ impl<'a> Table<'a> {
         checksums: [u32; Section::COUNT],
         date_days: u32,
     ) -> Self {
-        let [v4_heads, v4_stream, v6_heads, v6_stream, facts, systems, names, v4_tor, v6_tor] = sections;
-        let v4 = Stream::new(v4_heads, v4_stream);
-        let v6 = Stream::new(v6_heads, v6_stream);
-        Self { v4, v6, facts, systems, names, v4_tor, v6_tor, sections, checksums, date_days }
+        let [v4_index, v4_heads, v4_stream, v6_index, v6_heads, v6_stream, facts, systems, names] = sections;
+        let v4 = Stream::new(v4_index, v4_heads, v4_stream);
+        let v6 = Stream::new(v6_index, v6_heads, v6_stream);
+        Self { v4, v6, facts, systems, names, sections, checksums, date_days }
     }
 
     /// Reads every byte and compares checksums: some milliseconds for the bundled table.
@@ -136,7 +118,7 @@ impl<'a> Table<'a> {
     fn facts_of(&self, value: Value) -> Option<NetworkFacts> {
         let packed = match value {
             Value::Packed(packed) => packed,
-            Value::Record(number) => u32_at(self.facts, (number as usize).checked_mul(4)?)?,
+            Value::Record(number) => u32_at(self.facts, usize::from(number) * 4)?,
             Value::Same(_) => return None,
         };
         let (system, country, kind) = unpack_facts(packed);
@@ -153,8 +135,16 @@ impl<'a> Table<'a> {
     }
 
     fn system(&self, asn: u32) -> Option<SystemRecord> {
-        let at = find_record(self.systems, 8, asn)?;
-        u32_at(self.systems, at + 4).map(unpack_system)
+        let (mut low, mut high) = (0, self.systems.len() / 8);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match u32_at(self.systems, middle * 8)?.cmp(&asn) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return u32_at(self.systems, middle * 8 + 4).map(unpack_system),
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
     }
 
     /// The name of an autonomous system, borrowed from the table's bytes.
@@ -164,27 +154,22 @@ impl<'a> Table<'a> {
         std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
     }
 
-    /// All IPv4 ranges that have facts. Tor exits are single addresses inside ranges: see [`Table::v4_tor_exits`].
-    pub fn v4_ranges(&self) -> Ranges<impl Iterator<Item = V4Range> + use<'a>> {
+    /// All IPv4 ranges that have facts, rising.
+    pub fn v4_ranges(&self) -> impl Iterator<Item = V4Range> + use<'a> {
         let table = *self;
-        Ranges(with_last(self.v4.entries(), u32::MAX).filter_map(move |(first, last, value)| {
+        with_last(self.v4.entries(), u32::MAX).filter_map(move |(first, last, value)| {
             let facts = table.facts_of(value).filter(|facts| *facts != NetworkFacts::default())?;
             Some((Ipv4Addr::from(first), Ipv4Addr::from(last), facts))
-        }))
+        })
     }
 
-    /// All IPv6 ranges that have facts.
-    pub fn v6_ranges(&self) -> Ranges<impl Iterator<Item = V6Range> + use<'a>> {
+    /// All IPv6 ranges that have facts, rising.
+    pub fn v6_ranges(&self) -> impl Iterator<Item = V6Range> + use<'a> {
         let table = *self;
-        Ranges(with_last(self.v6.entries(), u128::MAX).filter_map(move |(first, last, value)| {
+        with_last(self.v6.entries(), u128::MAX).filter_map(move |(first, last, value)| {
             let facts = table.facts_of(value).filter(|facts| *facts != NetworkFacts::default())?;
             Some((Ipv6Addr::from(first), Ipv6Addr::from(last), facts))
-        }))
-    }
-
-    /// All IPv4 Tor exits, rising.
-    pub fn v4_tor_exits(&self) -> impl Iterator<Item = Ipv4Addr> + use<'a> {
-        self.v4_tor.as_chunks().0.iter().map(|chunk| Ipv4Addr::from(u32::from_le_bytes(*chunk)))
+        })
     }
 
     /// All autonomous systems, rising.
@@ -199,21 +184,11 @@ impl AddressFacts for Table<'_> {
         if is_private(address) {
             return NetworkFacts { kind: NetworkKind::Private, ..NetworkFacts::default() };
         }
-        let (value, exit) = match address {
-            IpAddr::V4(v4) => {
-                let number = u32::from(v4);
-                (self.v4.value_at(number), find_record(self.v4_tor, 4, number))
-            }
-            IpAddr::V6(v6) => {
-                let number = u128::from(v6);
-                (self.v6.value_at(number), find_record(self.v6_tor, 16, number))
-            }
+        let value = match address {
+            IpAddr::V4(v4) => self.v4.value_at(u32::from(v4)),
+            IpAddr::V6(v6) => self.v6.value_at(u128::from(v6)),
         };
-        let mut facts = value.and_then(|value| self.facts_of(value)).unwrap_or_default();
-        if exit.is_some() {
-            facts.kind = NetworkKind::Tor;
-        }
-        facts
+        value.and_then(|value| self.facts_of(value)).unwrap_or_default()
     }
 
     fn organisation(&self, asn: u32) -> Option<&str> {
@@ -232,24 +207,8 @@ impl fmt::Debug for Table<'_> {
         f.debug_struct("Table")
             .field("date", &self.date())
             .field("systems", &(self.systems.len() / 8))
-            .field("tor_exits", &(self.v4_tor.len() / 4 + self.v6_tor.len() / 16))
             .finish_non_exhaustive()
     }
-}
-
-/// Where the record that begins with `key` is, in records of `len` bytes sorted by that key.
-fn find_record<F: Family>(records: &[u8], len: usize, key: F) -> Option<usize> {
-    let (mut low, mut high) = (0, records.len() / len);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let at = middle * len;
-        match F::read(records.get(at..)?)?.cmp(&key) {
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Equal => return Some(at),
-            std::cmp::Ordering::Greater => high = middle,
-        }
-    }
-    None
 }
 
 /// Adds the last address to ranges that are given by their first: one before the next range, or the family's last.

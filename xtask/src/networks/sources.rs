@@ -39,7 +39,9 @@ pub(super) struct Sources {
     pub(super) v6_countries: Vec<Segment<Country>>,
     pub(super) vpn: Vec<Segment<()>>,
     pub(super) datacenter: Vec<Segment<()>>,
-    pub(super) tor: BTreeSet<IpAddr>,
+    /// Exits as ranges of one address.
+    pub(super) v4_tor: Vec<Segment<()>>,
+    pub(super) v6_tor: Vec<Segment<()>>,
     hosting_systems: BTreeSet<u32>,
     vpn_systems: BTreeSet<u32>,
     kept: BTreeMap<u32, NetworkKind>,
@@ -56,6 +58,7 @@ impl Sources {
         let country_database = Reader::from_source(bytes)?;
         let (v4_countries, v6_countries) = read_countries(&country_database)?;
         let (hosting_systems, vpn_systems) = read_memberships(&lists.join("asn_hosting_vpn.csv"))?;
+        let (v4_tor, v6_tor) = read_tor(lists)?;
         let date_days = u32::try_from(country_database.metadata().build_epoch / 86_400)?;
         Ok(Self {
             v4,
@@ -65,7 +68,8 @@ impl Sources {
             v6_countries,
             vpn: read_blocks(&lists.join("net_vpn_ipv4.txt.gz"))?,
             datacenter: read_blocks(&lists.join("net_datacenter_ipv4.txt.gz"))?,
-            tor: read_tor(lists)?,
+            v4_tor,
+            v6_tor,
             hosting_systems,
             vpn_systems,
             kept: read_kept(kinds)?,
@@ -94,14 +98,21 @@ impl Sources {
             .unwrap_or_else(|| by_list().max(kept.unwrap_or_default()))
     }
 
-    /// The kind of addresses: on the VPN list, on the data centre list, else by system.
-    pub(super) fn kind_of_range(&self, vpn: Option<&()>, datacenter: Option<&()>, asn: u32) -> NetworkKind {
-        let listed = match (vpn, datacenter) {
-            (Some(()), _) => NetworkKind::Vpn,
-            (None, Some(())) => NetworkKind::Hosting,
-            (None, None) => NetworkKind::Unknown,
+    /// The kind of an address: the strongest of what the lists say of it and of its system.
+    pub(super) fn kind_of(&self, address: IpAddr, asn: u32) -> NetworkKind {
+        let (wide, blocks, exits) = match address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)), true, &self.v4_tor),
+            IpAddr::V6(v6) => (u128::from(v6), false, &self.v6_tor),
         };
-        listed.max(self.kind_of_system(asn))
+        if find(exits, wide).is_some() {
+            return NetworkKind::Tor;
+        }
+        let listed = |list| blocks && find(list, wide).is_some();
+        if listed(&self.vpn) {
+            return NetworkKind::Vpn;
+        }
+        let hosting = if listed(&self.datacenter) { NetworkKind::Hosting } else { NetworkKind::Unknown };
+        hosting.max(self.kind_of_system(asn))
     }
 }
 
@@ -150,15 +161,21 @@ fn split_record(line: &str) -> Option<[String; 4]> {
     Some([first, last, asn, name])
 }
 
-/// A name fit for a terminal: one line, no control characters.
+/// Most bytes of a name that the table keeps.
+const NAME_LEN: usize = 127;
+
+/// A name fit for a terminal: one line, no control characters, not too long.
 fn clean_name(name: &str) -> String {
     let words: Vec<&str> = name.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut name = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    name.truncate(name.floor_char_boundary(NAME_LEN));
+    name
 }
 
-type Countries = (Vec<Segment<Country>>, Vec<Segment<Country>>);
+/// Segments of IPv4 and of IPv6.
+type Families<T> = (Vec<Segment<T>>, Vec<Segment<T>>);
 
-fn read_countries(reader: &Reader<Vec<u8>>) -> anyhow::Result<Countries> {
+fn read_countries(reader: &Reader<Vec<u8>>) -> anyhow::Result<Families<Country>> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for record in reader.networks(WithinOptions::default())? {
         let record = record?;
@@ -223,7 +240,7 @@ fn read_blocks(path: &Path) -> anyhow::Result<Vec<Segment<()>>> {
 }
 
 /// Every `tor_exits_*.txt.gz`: addresses under a header.
-fn read_tor(lists: &Path) -> anyhow::Result<BTreeSet<IpAddr>> {
+fn read_tor(lists: &Path) -> anyhow::Result<Families<()>> {
     let mut exits = BTreeSet::new();
     for entry in std::fs::read_dir(lists)? {
         let entry = entry?;
@@ -237,7 +254,16 @@ fn read_tor(lists: &Path) -> anyhow::Result<BTreeSet<IpAddr>> {
         }
     }
     ensure!(!exits.is_empty(), "no tor_exits_*.txt.gz in {}", lists.display());
-    Ok(exits)
+    // Sets are sorted, so the lists are.
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for exit in exits {
+        let (list, number) = match exit {
+            IpAddr::V4(exit) => (&mut v4, u32::from(exit).into()),
+            IpAddr::V6(exit) => (&mut v6, u128::from(exit)),
+        };
+        list.push(Segment { first: number, last: number, value: () });
+    }
+    Ok((v4, v6))
 }
 
 /// Lines `asn,kind,who` under comments and a header.

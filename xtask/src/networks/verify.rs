@@ -16,7 +16,7 @@ pub(super) struct Counts {
     pub(super) v4_checked: usize,
     pub(super) v6_checked: usize,
     pub(super) names_checked: usize,
-    /// Addresses of each kind, Tor and private ones counted by their range.
+    /// Addresses of each kind.
     pub(super) v4_addresses: BTreeMap<NetworkKind, u64>,
 }
 
@@ -26,15 +26,10 @@ pub(super) fn verify(table: &Table<'_>, sources: &Sources) -> anyhow::Result<Cou
     v4.extend(edges(&sources.v4_countries));
     v4.extend(edges(&sources.vpn));
     v4.extend(edges(&sources.datacenter));
+    v4.extend(edges(&sources.v4_tor));
     let mut v6 = edges(&sources.v6);
+    v6.extend(edges(&sources.v6_tor));
     v6.extend(edges(&sources.v6_countries));
-    for exit in &sources.tor {
-        let (list, number) = match exit {
-            IpAddr::V4(exit) => (&mut v4, u32::from(*exit).into()),
-            IpAddr::V6(exit) => (&mut v6, u128::from(*exit)),
-        };
-        list.extend(edges(&[Segment { first: number, last: number, value: () }]));
-    }
     v4.retain(|address| *address <= u128::from(u32::MAX));
     let v4_checked = check(table, sources, v4, |address| Ipv4Addr::from(address as u32).into())?;
     let v6_checked = check(table, sources, v6, |address| Ipv6Addr::from(address).into())?;
@@ -83,19 +78,10 @@ fn expected(sources: &Sources, address: IpAddr) -> anyhow::Result<NetworkFacts> 
     let record = sources.country_database.lookup(address)?;
     let code = record.decode_path::<&str>(&path!["country_code"])?;
     let country = code.map_or(Country::UNKNOWN, Country::from_code);
-    let (asn, kind) = match address {
-        IpAddr::V4(v4) => {
-            let wide = u128::from(u32::from(v4));
-            let asn = find(&sources.v4, wide).copied().unwrap_or_default();
-            let listed =
-                sources.kind_of_range(find(&sources.vpn, wide), find(&sources.datacenter, wide), asn);
-            (asn, listed)
-        }
-        IpAddr::V6(v6) => {
-            let asn = find(&sources.v6, u128::from(v6)).copied().unwrap_or_default();
-            (asn, sources.kind_of_system(asn))
-        }
+    let asn = match address {
+        IpAddr::V4(v4) => find(&sources.v4, u32::from(v4).into()),
+        IpAddr::V6(v6) => find(&sources.v6, v6.into()),
     };
-    let kind = if sources.tor.contains(&address) { NetworkKind::Tor } else { kind };
-    Ok(NetworkFacts { asn, country, kind })
+    let asn = asn.copied().unwrap_or_default();
+    Ok(NetworkFacts { asn, country, kind: sources.kind_of(address, asn) })
 }

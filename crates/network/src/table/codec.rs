@@ -1,25 +1,22 @@
 //! The byte codes of the range streams, shared by the reader and the encoder.
 //!
-//! A stream is cut into blocks of [`BLOCK`] ranges; the block's head holds the first address and where the block
-//! begins. Inside a block, ranges are `value (step value)*`, a step being the distance to the next first address:
+//! A stream is cut into blocks of [`BLOCK`] ranges, so that a lookup is a search for the block and a walk through its
+//! steps. A block's first address and its place in the stream are in its head. The block is:
 //!
-//! * A step is `(2 * half + 1) << shift`. Its first byte holds `shift` in the low [`Family::SHIFT_BITS`] and
-//!   `half` above; when `half` does not fit, the field is all ones and the rest follows as a variable-length
-//!   number, seven bits a byte, low first. Distances are mostly powers of two, so one byte is the rule.
-//! * A value with a first byte below 64 is the same as that of the block's range of that number. 64 to 159 begin a
-//!   two-byte number of a facts record: the most frequent facts have a record. 160 to 255 begin a four-byte packed
-//!   facts record that stands for itself. High byte first.
+//! * Two masks of a bit per range, little-endian: `wide`, the value has more than one byte; `wider`, it has four.
+//! * A value per range, [`Value`], big-endian. Their lengths are in the masks, so any value is found without reading
+//!   the ones before it. The last block of a stream is filled up with references to its first range.
+//! * A step to each range but the first: the distance between first addresses, as `(2 * half + 1) << shift`. Its
+//!   first byte holds `shift` in the low [`Family::SHIFT_BITS`] and `half` above; when `half` does not fit, the field
+//!   is all ones and the rest follows as a variable-length number, seven bits a byte, low first. Distances are mostly
+//!   powers of two, so one byte is the rule.
 
-/// Ranges in a block; a back-reference has to fit below [`SHORT`].
+/// Ranges in a block: one per bit of a mask.
 pub(crate) const BLOCK: usize = 64;
-/// First byte of a two-byte value.
-const SHORT: u8 = 64;
-/// First byte of a four-byte value.
-const LONG: u8 = 160;
+/// Bytes of the masks.
+pub(crate) const MASKS: usize = 16;
 /// Facts that can have a record.
-pub(crate) const RECORD_COUNT: u32 = (LONG as u32 - SHORT as u32) << 8;
-/// Packed facts are below this, to leave room for the other codes.
-pub(crate) const PACKED_LIMIT: u32 = (256 - LONG as u32) << 24;
+pub(crate) const RECORD_COUNT: usize = 1 << 16;
 
 /// An address family as a number.
 pub(crate) trait Family: Copy + Ord {
@@ -36,6 +33,9 @@ pub(crate) trait Family: Copy + Ord {
 
     /// The address as a wide number.
     fn wide(self) -> u128;
+
+    /// The first `bits` bits, at most 32, as a number.
+    fn top_bits(self, bits: u32) -> u32;
 }
 
 impl Family for u32 {
@@ -58,6 +58,11 @@ impl Family for u32 {
     fn wide(self) -> u128 {
         u128::from(self)
     }
+
+    #[inline]
+    fn top_bits(self, bits: u32) -> u32 {
+        self.checked_shr(Self::BITS - bits).unwrap_or_default()
+    }
 }
 
 impl Family for u128 {
@@ -71,6 +76,10 @@ impl Family for u128 {
 
     #[inline]
     fn advance(self, half: u128, shift: u32) -> Option<Self> {
+        // Nearly all steps: too small to overflow while shifting.
+        if shift <= 96 && half < 1 << 31 {
+            return self.checked_add((half << 1 | 1) << shift);
+        }
         if half >> 127 != 0 {
             return None;
         }
@@ -84,46 +93,88 @@ impl Family for u128 {
     fn wide(self) -> u128 {
         self
     }
+
+    #[inline]
+    fn top_bits(self, bits: u32) -> u32 {
+        self.checked_shr(Self::BITS - bits).unwrap_or_default() as u32
+    }
 }
 
-/// What the code of a value says.
+/// A range's facts: one byte, two bytes or four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// The same as the block's range of this number.
-    Same(usize),
-    /// The facts record of this number.
-    Record(u32),
-    /// These packed facts.
+    /// The same as those of the block's range of this number.
+    Same(u8),
+    /// The facts record of this number: frequent facts.
+    Record(u16),
+    /// Packed facts: rare ones.
     Packed(u32),
 }
 
-/// Bytes of the value code that begins with `first`.
-#[inline]
-pub(crate) fn value_len(first: u8) -> usize {
-    1 + usize::from(first >= SHORT) + 2 * usize::from(first >= LONG)
+/// The masks of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Masks {
+    wide: u64,
+    wider: u64,
 }
 
-/// Reads the value code at the front of `bytes`.
-#[inline]
-pub(crate) fn read_value(bytes: &[u8]) -> Option<Value> {
-    let first = *bytes.first()?;
-    if first < SHORT {
-        return Some(Value::Same(usize::from(first)));
+impl Masks {
+    /// Reads the masks at the front of a block.
+    #[inline]
+    pub(crate) fn read(block: &[u8]) -> Option<Self> {
+        let (wide, rest) = block.split_first_chunk()?;
+        let (wider, _) = rest.split_first_chunk()?;
+        Some(Self { wide: u64::from_le_bytes(*wide), wider: u64::from_le_bytes(*wider) })
     }
-    if first < LONG {
-        return Some(Value::Record(u32::from(first - SHORT) << 8 | u32::from(*bytes.get(1)?)));
+
+    /// The masks of up to [`BLOCK`] values.
+    pub(crate) fn of(values: &[Value]) -> Self {
+        values.iter().take(BLOCK).enumerate().fold(Self::default(), |masks, (range, value)| {
+            let bit = 1 << range;
+            match value {
+                Value::Same(_) => masks,
+                Value::Record(_) => Self { wide: masks.wide | bit, ..masks },
+                Value::Packed(_) => Self { wide: masks.wide | bit, wider: masks.wider | bit },
+            }
+        })
     }
-    let packed = bytes.first_chunk().map(|chunk| u32::from_be_bytes(*chunk))?;
-    Some(Value::Packed(packed - (u32::from(LONG) << 24)))
+
+    /// The masks as bytes.
+    pub(crate) fn bytes(self) -> impl Iterator<Item = u8> {
+        self.wide.to_le_bytes().into_iter().chain(self.wider.to_le_bytes())
+    }
+
+    /// Where in the block the value of range `range` is; with [`BLOCK`], where the steps begin.
+    #[inline]
+    pub(crate) fn value_at(self, range: usize) -> usize {
+        let below = 1u64.checked_shl(range as u32).map_or(u64::MAX, |bit| bit - 1);
+        MASKS
+            + range
+            + (self.wide & below).count_ones() as usize
+            + 2 * (self.wider & below).count_ones() as usize
+    }
+
+    /// Reads the value of range `range`; nothing when the block is too short or there is no such range.
+    #[inline]
+    pub(crate) fn read_value(self, block: &[u8], range: usize) -> Option<Value> {
+        let bytes = block.get(self.value_at(range)..)?;
+        let bit = 1u64.checked_shl(range as u32)?;
+        if self.wide & bit == 0 {
+            bytes.first().map(|range| Value::Same(*range))
+        } else if self.wider & bit == 0 {
+            bytes.first_chunk().map(|chunk| Value::Record(u16::from_be_bytes(*chunk)))
+        } else {
+            bytes.first_chunk().map(|chunk| Value::Packed(u32::from_be_bytes(*chunk)))
+        }
+    }
 }
 
-/// Appends the code of a value: a range below [`BLOCK`], a record below [`RECORD_COUNT`], packed facts below
-/// [`PACKED_LIMIT`].
+/// Appends a value.
 pub(crate) fn write_value(out: &mut Vec<u8>, value: Value) {
     match value {
-        Value::Same(range) => out.push(range as u8),
-        Value::Record(number) => out.extend_from_slice(&[SHORT + (number >> 8) as u8, number as u8]),
-        Value::Packed(packed) => out.extend_from_slice(&(packed + (u32::from(LONG) << 24)).to_be_bytes()),
+        Value::Same(range) => out.push(range),
+        Value::Record(number) => out.extend_from_slice(&number.to_be_bytes()),
+        Value::Packed(packed) => out.extend_from_slice(&packed.to_be_bytes()),
     }
 }
 
@@ -153,7 +204,16 @@ pub(crate) fn write_step<F: Family>(out: &mut Vec<u8>, step: u128) {
 }
 
 /// Reads a variable-length number of at most 19 bytes: the number and its length.
+#[inline]
 fn read_number(bytes: &[u8]) -> Option<(u128, usize)> {
+    match *bytes {
+        [first, ..] if first < 0x80 => Some((first.into(), 1)),
+        [first, second, ..] if second < 0x80 => Some((u128::from(first & 0x7f) | u128::from(second) << 7, 2)),
+        _ => read_long_number(bytes),
+    }
+}
+
+fn read_long_number(bytes: &[u8]) -> Option<(u128, usize)> {
     let mut number = 0u128;
     for (index, byte) in bytes.iter().enumerate().take(19) {
         let part = u128::from(byte & 0x7f);
@@ -179,6 +239,7 @@ fn write_number(out: &mut Vec<u8>, mut number: u128) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -224,20 +285,37 @@ mod tests {
         }
 
         #[test]
-        fn values_survive(number in 0..RECORD_COUNT, packed in 0..PACKED_LIMIT, range in 0..BLOCK) {
-            for value in [Value::Record(number), Value::Packed(packed), Value::Same(range)] {
-                let mut out = Vec::new();
-                write_value(&mut out, value);
-                prop_assert_eq!(read_value(&out), Some(value));
-                prop_assert_eq!(value_len(out[0]), out.len());
+        fn values_survive(choices in vec((0..3u8, any::<u32>()), 1..=BLOCK)) {
+            let values: Vec<Value> = choices
+                .into_iter()
+                .map(|(choice, number)| match choice {
+                    0 => Value::Same(number as u8),
+                    1 => Value::Record(number as u16),
+                    _ => Value::Packed(number),
+                })
+                .collect();
+            let masks = Masks::of(&values);
+            let mut block: Vec<u8> = masks.bytes().collect();
+            prop_assert_eq!(Masks::read(&block), Some(masks));
+            for value in &values {
+                write_value(&mut block, *value);
             }
+            prop_assert_eq!(masks.value_at(values.len()), block.len());
+            for (range, value) in values.iter().enumerate() {
+                prop_assert_eq!(masks.read_value(&block, range), Some(*value));
+            }
+            prop_assert_eq!(masks.read_value(&block, values.len()), None);
         }
 
         #[test]
         fn garbage_never_panics(bytes: Vec<u8>, from: u128) {
             let _ = read_step(&bytes, from);
             let _ = read_step(&bytes, from as u32);
-            let _ = read_value(&bytes);
+            if let Some(masks) = Masks::read(&bytes) {
+                for range in 0..=BLOCK + 1 {
+                    let _ = masks.read_value(&bytes, range);
+                }
+            }
         }
     }
 }

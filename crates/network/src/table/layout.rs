@@ -7,7 +7,7 @@
 use tokenwatch_model::network::{Country, NetworkKind};
 
 use super::ParseTableError;
-use super::codec::{BLOCK, PACKED_LIMIT};
+use super::codec::BLOCK;
 
 /// First bytes of a table; the line ending shows a transfer that rewrote line endings.
 const MAGIC: [u8; 8] = *b"TWNETS\r\n";
@@ -20,27 +20,33 @@ const SECTION: usize = 12;
 /// Bytes of the header.
 pub(crate) const HEADER: usize = FIXED + Section::COUNT * SECTION + 4;
 
+/// Leading bits of an address that an index tells apart.
+pub(crate) const INDEX_BITS: u32 = 12;
+/// Entries of an index.
+pub(crate) const INDEX_LEN: u32 = (1 << INDEX_BITS) + 1;
+
 /// The sections, in file order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
+    /// For each value of the first [`INDEX_BITS`] of an IPv4 address, and for the end, how many blocks begin
+    /// below it (u32).
+    V4Index,
     /// Per block of IPv4 ranges: first address (u32), offset in the stream (u32).
     V4Heads,
     /// IPv4 ranges.
     V4Stream,
+    /// The same for IPv6.
+    V6Index,
     /// Per block of IPv6 ranges: first address (u128), offset in the stream (u32).
     V6Heads,
     /// IPv6 ranges.
     V6Stream,
-    /// Facts records, [`pack_facts`].
+    /// Facts records, [`pack_facts`] (u32).
     Facts,
     /// Autonomous systems by rising number: number (u32), [`pack_system`] (u32).
     Systems,
     /// Names: UTF-8, cut up by the system records.
     Names,
-    /// Tor exits: IPv4 addresses by rising number (u32).
-    V4Tor,
-    /// Tor exits: IPv6 addresses by rising number (u128).
-    V6Tor,
 }
 
 impl Section {
@@ -48,15 +54,15 @@ impl Section {
     pub(crate) const COUNT: usize = 9;
     /// All, in file order.
     pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::V4Index,
         Self::V4Heads,
         Self::V4Stream,
+        Self::V6Index,
         Self::V6Heads,
         Self::V6Stream,
         Self::Facts,
         Self::Systems,
         Self::Names,
-        Self::V4Tor,
-        Self::V6Tor,
     ];
 
     /// Bytes of one record; 1 for byte streams.
@@ -64,8 +70,7 @@ impl Section {
         match self {
             Self::V4Heads | Self::Systems => 8,
             Self::V6Heads => 20,
-            Self::Facts | Self::V4Tor => 4,
-            Self::V6Tor => 16,
+            Self::Facts | Self::V4Index | Self::V6Index => 4,
             Self::V4Stream | Self::V6Stream | Self::Names => 1,
         }
     }
@@ -73,6 +78,8 @@ impl Section {
     /// The name in error messages.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::V4Index => "IPv4 index",
+            Self::V6Index => "IPv6 index",
             Self::V4Heads => "IPv4 heads",
             Self::V4Stream => "IPv4 ranges",
             Self::V6Heads => "IPv6 heads",
@@ -80,8 +87,6 @@ impl Section {
             Self::Facts => "facts",
             Self::Systems => "systems",
             Self::Names => "names",
-            Self::V4Tor => "IPv4 Tor exits",
-            Self::V6Tor => "IPv6 Tor exits",
         }
     }
 }
@@ -172,49 +177,51 @@ pub(crate) fn write_table(date_days: u32, sections: &[Vec<u8>; Section::COUNT]) 
 }
 
 /// Bits of a facts record below the system's number.
-const SYSTEM_SHIFT: u32 = 12;
+const SYSTEM_SHIFT: u32 = 13;
 /// Most systems a table can hold; the world has some 120,000.
-pub(crate) const SYSTEM_COUNT: usize = (PACKED_LIMIT >> SYSTEM_SHIFT) as usize - 1;
+pub(crate) const SYSTEM_COUNT: usize = (1 << (32 - SYSTEM_SHIFT)) - 1;
 /// Bits of an offset in the names.
 const NAME_BITS: u32 = 22;
-/// Most bytes of names.
+/// Most bytes of all names.
 pub(crate) const NAME_BYTES: usize = 1 << NAME_BITS;
 
-/// A facts record: the system's number in the table plus one, or 0 for none (20 bits), country (10), kind (2). Always
-/// below [`PACKED_LIMIT`].
+/// A facts record: the system's number in the table plus one, or 0 for none (19 bits), country (10), kind (3).
 pub(crate) fn pack_facts(system: Option<u32>, country: Country, kind: NetworkKind) -> u32 {
     let system = system.map_or(0, |index| index + 1);
-    system << SYSTEM_SHIFT | u32::from(pack_country(country)) << 2 | pack_kind(kind)
+    system << SYSTEM_SHIFT | u32::from(pack_country(country)) << 3 | pack_kind(kind)
 }
 
 /// The inverse of [`pack_facts`].
 pub(crate) fn unpack_facts(record: u32) -> (Option<u32>, Country, NetworkKind) {
-    let country = unpack_country((record >> 2) as u16 & 0x3ff);
-    ((record >> SYSTEM_SHIFT).checked_sub(1), country, unpack_kind(record & 3))
+    let country = unpack_country((record >> 3) as u16 & 0x3ff);
+    ((record >> SYSTEM_SHIFT).checked_sub(1), country, unpack_kind(record & 7))
 }
+
+/// Most bytes of a name.
+pub(crate) const NAME_LEN: u8 = 127;
 
 /// What a system record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SystemRecord {
     /// Where the name begins in the names.
     pub(crate) name_at: u32,
-    /// Bytes of the name.
+    /// Bytes of the name, at most [`NAME_LEN`].
     pub(crate) name_len: u8,
     /// The kind of the system's addresses unless a range says otherwise.
     pub(crate) kind: NetworkKind,
 }
 
-/// A system record: length of the name (8 bits), where it begins (22), kind (2).
+/// A system record: length of the name (7 bits), where it begins (22), kind (3).
 pub(crate) fn pack_system(record: SystemRecord) -> u32 {
-    u32::from(record.name_len) << (NAME_BITS + 2) | record.name_at << 2 | pack_kind(record.kind)
+    u32::from(record.name_len) << (NAME_BITS + 3) | record.name_at << 3 | pack_kind(record.kind)
 }
 
 /// The inverse of [`pack_system`].
 pub(crate) fn unpack_system(record: u32) -> SystemRecord {
     SystemRecord {
-        name_at: (record >> 2) & (NAME_BYTES as u32 - 1),
-        name_len: (record >> (NAME_BITS + 2)) as u8,
-        kind: unpack_kind(record & 3),
+        name_at: (record >> 3) & (NAME_BYTES as u32 - 1),
+        name_len: (record >> (NAME_BITS + 3)) as u8,
+        kind: unpack_kind(record & 7),
     }
 }
 
@@ -235,13 +242,14 @@ fn unpack_country(packed: u16) -> Country {
     }
 }
 
-/// Private and Tor are decided elsewhere and have no code.
+/// Private is decided elsewhere and has no code.
 fn pack_kind(kind: NetworkKind) -> u32 {
     match kind {
-        NetworkKind::Unknown | NetworkKind::Private | NetworkKind::Tor => 0,
+        NetworkKind::Unknown | NetworkKind::Private => 0,
         NetworkKind::Access => 1,
         NetworkKind::Hosting => 2,
         NetworkKind::Vpn => 3,
+        NetworkKind::Tor => 4,
     }
 }
 
@@ -250,6 +258,7 @@ fn unpack_kind(code: u32) -> NetworkKind {
         1 => NetworkKind::Access,
         2 => NetworkKind::Hosting,
         3 => NetworkKind::Vpn,
+        4 => NetworkKind::Tor,
         _ => NetworkKind::Unknown,
     }
 }
@@ -260,21 +269,20 @@ mod tests {
 
     #[test]
     fn every_facts_record_survives() {
-        let kinds = [NetworkKind::Unknown, NetworkKind::Access, NetworkKind::Hosting, NetworkKind::Vpn];
+        use NetworkKind::{Access, Hosting, Tor, Unknown, Vpn};
         for first in b'A'..=b'Z' {
             for second in b'A'..=b'Z' {
                 let country = Country::from_packed(u16::from_be_bytes([first, second]));
                 assert_eq!(unpack_country(pack_country(country)), country);
             }
         }
-        for kind in kinds {
+        for kind in [Unknown, Access, Hosting, Vpn, Tor] {
             for system in [None, Some(0), Some(1), Some(SYSTEM_COUNT as u32 - 1)] {
                 let facts = (system, Country::from_code("ZZ"), kind);
                 let packed = pack_facts(facts.0, facts.1, facts.2);
-                assert!(packed < PACKED_LIMIT);
                 assert_eq!(unpack_facts(packed), facts);
             }
-            let system = SystemRecord { name_at: NAME_BYTES as u32 - 1, name_len: 255, kind };
+            let system = SystemRecord { name_at: NAME_BYTES as u32 - 1, name_len: NAME_LEN, kind };
             assert_eq!(unpack_system(pack_system(system)), system);
         }
         assert_eq!(unpack_country(0), Country::UNKNOWN);

@@ -1,13 +1,14 @@
-//! One family's ranges: binary search over the block heads, then a walk through one block.
+//! One family's ranges: a search over the block heads, then a walk through the steps of one block.
 
 use std::marker::PhantomData;
 
-use super::codec::{BLOCK, Family, Value, read_step, read_value, value_len};
-use super::layout::u32_at;
+use super::codec::{BLOCK, Family, Masks, Value, read_step};
+use super::layout::{INDEX_BITS, u32_at};
 
 /// The ranges of one address family. Any bytes are accepted; what does not decode is not covered.
 #[derive(Clone, Copy)]
 pub(crate) struct Stream<'a, F> {
+    index: &'a [u8],
     heads: &'a [u8],
     bytes: &'a [u8],
     family: PhantomData<F>,
@@ -17,8 +18,8 @@ impl<'a, F: Family> Stream<'a, F> {
     /// Bytes of a head record.
     const HEAD: usize = F::WIDTH + 4;
 
-    pub(crate) const fn new(heads: &'a [u8], bytes: &'a [u8]) -> Self {
-        Self { heads, bytes, family: PhantomData }
+    pub(crate) const fn new(index: &'a [u8], heads: &'a [u8], bytes: &'a [u8]) -> Self {
+        Self { index, heads, bytes, family: PhantomData }
     }
 
     /// Number of blocks.
@@ -26,34 +27,45 @@ impl<'a, F: Family> Stream<'a, F> {
         self.heads.len() / Self::HEAD
     }
 
+    #[inline]
     fn first_address(&self, block: usize) -> Option<F> {
         F::read(self.heads.get(block.checked_mul(Self::HEAD)?..)?)
     }
 
+    #[inline]
     fn block(&self, block: usize) -> Option<Block<'a, F>> {
         let offset = |block: usize| {
             u32_at(self.heads, block.checked_mul(Self::HEAD)?.checked_add(F::WIDTH)?).map(|at| at as usize)
         };
         let end = offset(block + 1).unwrap_or(self.bytes.len());
         let bytes = self.bytes.get(offset(block)?..end)?;
-        Some(Block { bytes, start: self.first_address(block)?, at: 0, range: 0, positions: [0; BLOCK] })
+        let masks = Masks::read(bytes)?;
+        let steps = bytes.get(masks.value_at(BLOCK)..)?;
+        Some(Block { bytes, masks, steps, start: self.first_address(block)?, range: 0 })
+    }
+
+    /// Between which blocks the search for `address` has to go on: those that begin at or before the address are at
+    /// least the first and at most the second number.
+    #[inline]
+    fn bounds(&self, address: F) -> Option<(usize, usize)> {
+        let slot = address.top_bits(INDEX_BITS) as usize * 4;
+        Some((u32_at(self.index, slot)? as usize, u32_at(self.index, slot + 4)? as usize))
     }
 
     /// The value of the range that holds `address`; never [`Value::Same`].
     #[inline]
     pub(crate) fn value_at(&self, address: F) -> Option<Value> {
-        // The last block whose first address is not above.
-        let (mut low, mut high) = (0, self.blocks());
+        let (mut low, mut high) = self.bounds(address)?;
         while low < high {
             let middle = low + (high - low) / 2;
             if self.first_address(middle)? <= address { low = middle + 1 } else { high = middle }
         }
         let mut block = self.block(low.checked_sub(1)?)?;
         loop {
-            let value = block.at;
+            let range = block.range;
             match block.step() {
                 Some(next) if next <= address => {}
-                _ => return block.value(value),
+                _ => return block.value(range),
             }
         }
     }
@@ -64,43 +76,42 @@ impl<'a, F: Family> Stream<'a, F> {
             let mut next = Some(block.start);
             std::iter::from_fn(move || {
                 let start = next?;
-                let value = block.at;
+                let range = block.range;
                 next = block.step();
-                Some((start, block.value(value)?))
+                Some((start, block.value(range)?))
             })
         })
     }
 }
 
-/// A walk through one block: `at` is where the value code of the range that begins at `start` is.
+/// A walk through one block, standing on the range of number `range` that begins at `start`.
 struct Block<'a, F> {
     bytes: &'a [u8],
+    masks: Masks,
+    /// The steps not yet taken.
+    steps: &'a [u8],
     start: F,
-    at: usize,
     range: usize,
-    positions: [u16; BLOCK],
 }
 
 impl<F: Family> Block<'_, F> {
     /// Goes to the next range of the block; its first address, or nothing after the last one.
     #[inline]
     fn step(&mut self) -> Option<F> {
-        *self.positions.get_mut(self.range)? = u16::try_from(self.at).ok()?;
-        let step = self.at + value_len(*self.bytes.get(self.at)?);
-        let (next, len) = read_step(self.bytes.get(step..)?, self.start)?;
-        (self.start, self.at, self.range) = (next, step + len, self.range + 1);
+        let (next, len) = read_step(self.steps, self.start)?;
+        self.steps = self.steps.get(len..)?;
+        (self.start, self.range) = (next, self.range + 1);
         Some(next)
     }
 
-    /// The value at a code that this walk has passed or stands on, a reference followed.
+    /// The value of a range of this block, a reference followed.
     #[inline]
-    fn value(&self, at: usize) -> Option<Value> {
-        match read_value(self.bytes.get(at..)?)? {
-            Value::Same(range) => {
-                // Only a damaged table refers to a range not yet passed, whose position is still 0: the first range.
-                let at = usize::from(*self.positions.get(range)?);
-                read_value(self.bytes.get(at..)?).filter(|value| !matches!(value, Value::Same(_)))
-            }
+    fn value(&self, range: usize) -> Option<Value> {
+        match self.masks.read_value(self.bytes, range)? {
+            Value::Same(first) => self
+                .masks
+                .read_value(self.bytes, usize::from(first))
+                .filter(|value| !matches!(value, Value::Same(_))),
             value => Some(value),
         }
     }

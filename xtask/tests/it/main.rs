@@ -1,0 +1,9 @@
+//! What the tasks check holds for this repository.
+
+#[test]
+fn the_repository_is_tidy() -> anyhow::Result<()> {
+    let problems = xtask::tidy::check(xtask::repository()?)?;
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "cargo xtask tidy:\n{}", lines.join("\n"));
+    Ok(())
+}
