@@ -27,6 +27,8 @@ impl std::error::Error for Broken {}
 pub(crate) enum Ending {
     /// Properly.
     Done,
+    /// As if it were whole, though its head announced more.
+    Early,
     /// Never: silence with the connection open.
     Hang,
     /// The connection breaks.
@@ -87,7 +89,7 @@ impl Pieces {
                 Poll::Ready(Some(Ok(piece)))
             }
             None => match self.ending {
-                Ending::Done => Poll::Ready(None),
+                Ending::Done | Ending::Early => Poll::Ready(None),
                 // Nobody will wake it: only the client's leaving ends it.
                 Ending::Hang => Poll::Pending,
                 Ending::Broken => Poll::Ready(Some(Err(Broken))),

@@ -199,7 +199,7 @@ fn end_user_software(rng: &mut Rng) -> Software {
     match rng.below(3) {
         0 => thief_software(rng),
         _ => {
-            let version: &'static str = rng.pick(&CHROME);
+            let version = rng.pick(&CHROME);
             Software::plain(Family::Browser, version)
         }
     }
