@@ -114,3 +114,23 @@ async fn heads_can_be_slow_or_huge() {
     let delayed = Bench::new().post("/v1/chat/completions", &[("x-mock-delay-ms", "120")], CHAT).await;
     assert!(delayed.first_byte > Duration::from_millis(120));
 }
+
+#[tokio::test]
+async fn leaving_is_noticed() {
+    let bench = Bench::new();
+    let whole = [("x-mock-chunks", "3"), ("x-mock-chunk-delay-ms", "1")];
+    bench.post("/v1/chat/completions", &whole, CHAT_STREAM).await;
+    assert_eq!(bench.provider.abandoned(), 0);
+    let hurried = LoadClient::new(bench.address, Duration::from_millis(100));
+    let slow = [("x-mock-chunks", "100"), ("x-mock-chunk-delay-ms", "1000")];
+    for headers in [&slow[..], &[("x-mock-fail", "hang")], &[("x-mock-fail", "hang-after=1")]] {
+        let before = bench.provider.abandoned();
+        let call = request(Method::POST, "/v1/chat/completions", headers, CHAT_STREAM);
+        assert!(matches!(hurried.send_http(call).await, Err(SendError::Timeout(_))));
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while bench.provider.abandoned() == before {
+            assert!(std::time::Instant::now() < deadline, "{headers:?} was not noticed");
+            tokio::task::yield_now().await;
+        }
+    }
+}
