@@ -23,6 +23,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::service::service_fn;
@@ -30,7 +31,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -60,6 +61,13 @@ use state::State;
 pub const OUTPUT_TOKENS_DEFAULT: u64 = 16;
 /// Most output tokens when they come from the request's own limit.
 pub const OUTPUT_TOKENS_MAX: u64 = 4_096;
+
+/// Connections that may wait to be accepted: a test opens thousands at once.
+const BACKLOG: u32 = 4_096;
+/// How long to wait after a failed `accept`, and how many failures in a row end the provider. Running out of file
+/// descriptors is the usual reason, and passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_FAILURES_MAX: u32 = 100;
 
 /// What a mock provider does.
 #[derive(Clone, Default)]
@@ -94,11 +102,11 @@ impl MockProvider {
     ///
     /// When no port can be bound.
     pub fn spawn(runtime: &Handle, config: MockConfig) -> io::Result<(SocketAddr, Self)> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let _inside = runtime.enter();
-        let listener = TcpListener::from_std(listener)?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
         let state = Arc::new(State::new(config));
         let (stop, stopped) = oneshot::channel();
         let task = runtime.spawn(accept(listener, Arc::clone(&state), async {
@@ -121,6 +129,12 @@ impl MockProvider {
     /// How many requests arrived, remembered or not.
     pub fn requests(&self) -> u64 {
         self.state.requests()
+    }
+
+    /// How many answers were dropped before their end because the caller left: proof that a cancelled call reached the
+    /// provider. Counted for streams and for answers that hang.
+    pub fn abandoned(&self) -> u64 {
+        self.state.abandoned()
     }
 
     /// Stops accepting and drops open connections, as a crash would; returns when all is gone.
@@ -159,6 +173,7 @@ async fn accept(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
+    let mut failures = 0;
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -166,19 +181,17 @@ async fn accept(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    failures = 0;
                     connections.spawn(connection(stream, Arc::clone(&state)));
                 }
-                Err(error) if is_transient(&error) => tokio::task::yield_now().await,
+                Err(_) if failures < ACCEPT_FAILURES_MAX => {
+                    failures += 1;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
                 Err(error) => return Err(error),
             }
         }
     }
-}
-
-/// Errors of `accept` that concern one connection, not the listener.
-fn is_transient(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>) {
@@ -191,7 +204,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
         async move { answer::answer(state, fault, request).await }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).half_close(true).max_buf_size(1 << 20);
+    builder.http1().timer(TokioTimer::new()).max_buf_size(1 << 20);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1_000);
     // A connection that ends in an error is one that a client or an injected failure broke.
     let _ = builder.serve_connection_with_upgrades(line, service).await;

@@ -53,6 +53,9 @@ pub(crate) async fn answer(
         }
         Err(_) => error(dialect, StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.", number),
     };
+    if let Reply::Pieces(pieces) = response.body_mut() {
+        pieces.watched_by(state.watch());
+    }
     headers::stamp(&mut response, dialect, number);
     Ok(response)
 }
@@ -79,7 +82,10 @@ async fn directed(
             return Err(Broken);
         }
         Some(Failure::Garbage) => fault.garbage(),
-        Some(Failure::Hang) => std::future::pending().await,
+        Some(Failure::Hang) => {
+            let _watch = state.watch();
+            std::future::pending().await
+        }
         Some(Failure::Status { status, retry_after }) => {
             return Ok(failure::refused(dialect, status, retry_after, number));
         }

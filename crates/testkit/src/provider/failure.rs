@@ -61,7 +61,7 @@ pub(crate) fn spoil(mut response: Response<Reply>, failure: Failure, fault: &Fau
             let data = flatten(reply);
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(data.len()));
             let kept = data.slice(..data.len() / 2);
-            Response::from_parts(parts, Reply::pieces(one(kept), Duration::ZERO, Ending::Done))
+            Response::from_parts(parts, Reply::pieces(one(kept), Duration::ZERO, Ending::Early))
         }
         Failure::SlowHead(pause) => {
             fault.slow(pause);

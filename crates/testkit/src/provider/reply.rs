@@ -10,6 +10,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::state::Watch;
+
 /// A connection that an injected failure breaks off.
 #[derive(Debug)]
 pub(crate) struct Broken;
@@ -27,6 +29,8 @@ impl std::error::Error for Broken {}
 pub(crate) enum Ending {
     /// Properly.
     Done,
+    /// As if it were whole, though its head announced more.
+    Early,
     /// Never: silence with the connection open.
     Hang,
     /// The connection breaks.
@@ -41,6 +45,7 @@ pub(crate) struct Pieces {
     /// Whether a piece was just handed on and must reach the wire before the next.
     flushing: bool,
     ending: Ending,
+    watch: Option<Watch>,
 }
 
 /// The body of an answer.
@@ -53,11 +58,16 @@ pub(crate) enum Reply {
 
 impl Reply {
     pub(crate) fn pieces(pieces: VecDeque<Bytes>, pause: Duration, ending: Ending) -> Self {
-        Self::Pieces(Box::new(Pieces { pieces, pause, sleep: None, flushing: false, ending }))
+        Self::Pieces(Box::new(Pieces { pieces, pause, sleep: None, flushing: false, ending, watch: None }))
     }
 }
 
 impl Pieces {
+    /// Has it noticed when the body is dropped before its end.
+    pub(crate) fn watched_by(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
     /// Keeps the first `count` pieces and ends otherwise.
     pub(crate) fn stop_after(&mut self, count: usize, ending: Ending) {
         self.pieces.truncate(count);
@@ -86,12 +96,20 @@ impl Pieces {
                 self.flushing = !paced && (!self.pieces.is_empty() || self.ending != Ending::Done);
                 Poll::Ready(Some(Ok(piece)))
             }
-            None => match self.ending {
-                Ending::Done => Poll::Ready(None),
-                // Nobody will wake it: only the client's leaving ends it.
-                Ending::Hang => Poll::Pending,
-                Ending::Broken => Poll::Ready(Some(Err(Broken))),
-            },
+            None => self.poll_end(),
+        }
+    }
+
+    fn poll_end(&mut self) -> Poll<Option<Result<Bytes, Broken>>> {
+        // A body that hangs has no end: whoever leaves it abandons it.
+        if let Some(watch) = self.watch.as_mut().filter(|_| self.ending != Ending::Hang) {
+            watch.ended();
+        }
+        match self.ending {
+            Ending::Done | Ending::Early => Poll::Ready(None),
+            // Nobody will wake it: only the client's leaving ends it.
+            Ending::Hang => Poll::Pending,
+            Ending::Broken => Poll::Ready(Some(Err(Broken))),
         }
     }
 }

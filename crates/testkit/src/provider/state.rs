@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::http::request::Parts;
@@ -22,6 +22,7 @@ pub(crate) struct State {
     config: MockConfig,
     pub(crate) seen: SeenLog,
     requests: AtomicU64,
+    abandoned: Arc<AtomicU64>,
     batches: Mutex<VecDeque<anthropic::Batch>>,
     /// Closed when the provider is gone: tunnels end then.
     alive: watch::Sender<()>,
@@ -33,6 +34,7 @@ impl State {
             seen: SeenLog::new(config.recording),
             config,
             requests: AtomicU64::new(0),
+            abandoned: Arc::default(),
             batches: Mutex::default(),
             alive: watch::Sender::new(()),
         }
@@ -45,6 +47,15 @@ impl State {
 
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Counts as abandoned when it is dropped without being told that the answer ended.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Some(Arc::clone(&self.abandoned)))
     }
 
     /// The running number of a request, from 1.
@@ -96,5 +107,23 @@ impl State {
     pub(crate) fn batch(&self, id: &str) -> Option<anthropic::Batch> {
         let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         batches.iter().find(|batch| batch.id == id).cloned()
+    }
+}
+
+/// Notices that an answer was given up.
+pub(crate) struct Watch(Option<Arc<AtomicU64>>);
+
+impl Watch {
+    /// The answer ended as it should.
+    pub(crate) fn ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(abandoned) = &self.0 {
+            abandoned.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

@@ -38,12 +38,9 @@ fn count<T: Ord>(requests: &[SimRequest], of: impl Fn(&SimRequest) -> T) -> usiz
 }
 
 /// The calls that are not a checker's, their number an hour, and the hours they last.
-fn usage(requests: &[SimRequest]) -> (Vec<SimRequest>, f64, f64) {
-    let used: Vec<SimRequest> = requests
-        .iter()
-        .filter(|r| r.status == 200 && !r.body.is_empty() && r.tokens.input > 10)
-        .cloned()
-        .collect();
+fn usage(requests: Vec<SimRequest>) -> (Vec<SimRequest>, f64, f64) {
+    let used: Vec<SimRequest> =
+        requests.into_iter().filter(|r| r.status == 200 && r.tokens.input > 10).collect();
     let hours = (used.last().unwrap().at_ms - used[0].at_ms) as f64 / HOUR as f64;
     let rate = used.len() as f64 / hours;
     (used, rate, hours)
@@ -108,16 +105,11 @@ fn checkers_call_as_their_code_says() {
 /// addresses.
 #[track_caller]
 fn check(theft: Theft, rate: f64, within: f64, hours: f64, addresses: std::ops::RangeInclusive<usize>) {
-    for seed in 0..3 {
-        let (used, got, length) = usage(&run(theft, Dialect::OpenAi, seed));
-        assert!(
-            (1.0 - within..1.0 + within).contains(&(got / rate)),
-            "{theft}: {got} an hour, documented {rate}"
-        );
-        assert!((0.7..1.3).contains(&(length / hours)), "{theft}: {length} h, documented {hours}");
-        let sources = count(&used, |r| r.source);
-        assert!(addresses.contains(&sources), "{theft}: {sources} addresses");
-    }
+    let (used, got, length) = usage(run(theft, Dialect::OpenAi, 3));
+    assert!((1.0 - within..1.0 + within).contains(&(got / rate)), "{theft}: {got} an hour, not {rate}");
+    assert!((0.7..1.3).contains(&(length / hours)), "{theft}: {length} h, not {hours}");
+    let sources = count(&used, |r| r.source);
+    assert!(addresses.contains(&sources), "{theft}: {sources} addresses");
 }
 
 #[test]
@@ -135,15 +127,17 @@ fn rates_are_the_documented_ones() {
 
 #[test]
 fn sizes_are_the_documented_ones() {
-    let (grab, ..) = usage(&run(Theft::SmashAndGrab, Dialect::OpenAi, 1));
+    let (grab, ..) = usage(run(Theft::SmashAndGrab, Dialect::OpenAi, 1));
     assert!(grab.iter().all(|r| (500..=8_000).contains(&r.tokens.input)));
     assert!(grab.iter().all(|r| (99..=1_000).contains(&r.tokens.output)));
-    let (resold, ..) = usage(&run(Theft::Resale, Dialect::OpenAi, 1));
+    let (resold, ..) = usage(run(Theft::Resale, Dialect::OpenAi, 1));
     assert!(resold.iter().all(|r| (2_000..=16_384).contains(&r.tokens.input) && r.tokens.output <= 400));
+    let prompts = count(&resold[..2_000], |r| crate::events::outline(r).template);
+    assert!((10..=60).contains(&prompts), "each end user has a prompt of their own: {prompts}");
     let streamed = resold.iter().filter(|r| r.stream).count();
     assert!(2 * streamed > resold.len(), "streaming more often than blocking");
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
-        let (agents, _, hours) = usage(&run(Theft::AgentSessions, dialect, 1));
+        let (agents, _, hours) = usage(run(Theft::AgentSessions, dialect, 1));
         let total: u64 = agents.iter().map(|r| u64::from(r.tokens.input) + u64::from(r.tokens.output)).sum();
         assert!((100_000_000..102_000_000).contains(&total), "{total}");
         assert!((20.0..73.0).contains(&hours));
