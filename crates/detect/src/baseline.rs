@@ -95,11 +95,13 @@ impl Baseline {
 
     /// Closes the hours and days that ended before `now`.
     pub(crate) fn roll(&mut self, now: Timestamp) {
-        self.roll_hours(now.hour());
         let day = now.day();
         if day <= self.today.day {
+            self.roll_hours(now.hour());
             return;
         }
+        self.close_hours_of_day();
+        self.roll_hours(now.hour());
         let mut ended = Day { day, ..Day::default() };
         std::mem::swap(&mut ended, &mut self.today);
         if ended.requests > 0 {
@@ -118,6 +120,16 @@ impl Baseline {
             *share *= keep;
         }
         self.move_references(passed);
+    }
+
+    /// Today's hours join the profile when the day is over: a day must not make itself normal.
+    fn close_hours_of_day(&mut self) {
+        let first = self.today.day as usize * 24;
+        for (hour, share) in self.hour_of_day.iter_mut().enumerate() {
+            if let Some(&count) = self.hours.get((first + hour) % HOURS) {
+                *share += count as f32;
+            }
+        }
     }
 
     fn roll_hours(&mut self, hour: u32) {
@@ -187,9 +199,6 @@ impl Baseline {
         if minute != self.minute {
             self.minute = minute;
             self.today.minutes = self.today.minutes.saturating_add(1);
-        }
-        if let Some(share) = self.hour_of_day.get_mut(usize::from(time.hour_of_day())) {
-            *share += 1.0;
         }
         self.today.requests = self.today.requests.saturating_add(1);
         self.today.cost += cost;

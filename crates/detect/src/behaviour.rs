@@ -99,6 +99,7 @@ impl Few {
 /// Running sums of what one newcomer did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Acts {
+    started: bool,
     prompt: f32,
     model: f32,
     error: f32,
@@ -134,6 +135,7 @@ fn add(sum: &mut f32, nats: f64, bounds: (f64, f64)) {
 
 impl Acts {
     pub(crate) const NONE: Self = Self {
+        started: false,
         prompt: 0.0,
         model: 0.0,
         error: 0.0,
@@ -167,8 +169,12 @@ impl Acts {
             if unknown && self.models.note(seen.features.model) && self.models.distinct >= 4 {
                 self.recon |= recon::ENUMERATED;
             }
-            add(&mut self.model, if unknown { 0.26 } else { -0.18 }, MODEL);
+            if self.started {
+                add(&mut self.model, if unknown { 0.26 } else { -0.1 }, MODEL);
+            }
         }
+        // What the first request shows is in the type of the arrival already.
+        self.started = true;
     }
 
     /// Prompts: the key's own templates speak for the owner; beyond them a benign newcomer has a few of
@@ -179,7 +185,9 @@ impl Acts {
             return;
         }
         if !seen.novelty.has(dimension::TEMPLATE) {
-            add(&mut self.prompt, -1.1, PROMPT);
+            if self.started {
+                add(&mut self.prompt, -1.1, PROMPT);
+            }
             return;
         }
         let few = seen.template_churn.clamp(1.0, MANY);
@@ -206,7 +214,7 @@ impl Acts {
             add(&mut self.error, 1.2, ERROR);
         } else if event.outcome == Outcome::Served {
             self.answered = self.answered.saturating_add(1);
-            add(&mut self.error, -0.25, ERROR);
+            add(&mut self.error, -0.08, ERROR);
         }
         if self.errors >= 5 && self.errors > self.answered {
             self.recon |= recon::BURST;
@@ -223,10 +231,16 @@ impl Acts {
         self.recon.count_ones()
     }
 
-    /// Whether this is a key checker at work: three kinds of probing, one of them deliberate, in errors.
+    /// Whether this is a key checker at work: three kinds of probing, one of them deliberate, and one
+    /// failure in four or more. An honest caller collects kinds too, but over many successes.
     pub(crate) const fn is_checker(&self) -> bool {
-        self.recon_kinds() >= 3 && self.recon & recon::DELIBERATE != 0 && self.errors >= 2
-            || self.recon & recon::BURST != 0 && self.recon_kinds() >= 4
+        let deliberate = self.recon_kinds() >= 3 && self.recon & recon::DELIBERATE != 0 && self.errors >= 2;
+        let burst = self.recon_kinds() >= 4 && self.recon & recon::BURST != 0;
+        (deliberate || burst) && self.mostly_fails()
+    }
+
+    const fn mostly_fails(&self) -> bool {
+        self.errors.saturating_mul(3) >= self.answered
     }
 
     /// All factors, with `in_flight` requests more on the way.
@@ -236,7 +250,8 @@ impl Acts {
         let by_cost = excess(self.peak_cost.dollars() / baseline.reference_cost());
         // Benign newcomers open a few connections; a hundred at once is one in ten of those that do.
         let at_once = if in_flight < 8 { 1.0 } else { (f64::from(in_flight) / 2.0).sqrt() / 2.0 };
-        let probing = f64::from(self.recon_kinds().saturating_sub(1)) * 0.7;
+        let kinds = if self.mostly_fails() { self.recon_kinds() } else { 0 };
+        let probing = f64::from(kinds.saturating_sub(1)) * 0.7;
         Factors {
             prompt: f64::from(self.prompt),
             model: f64::from(self.model),
@@ -262,11 +277,12 @@ impl Acts {
 
 /// Chinese restaurant parameter of a reseller: nearly every prompt is new.
 const MANY: f64 = 20.0;
+// Lower bounds are the share of thieves who look like benign newcomers in that respect: seven of ten.
 const PROMPT: (f64, f64) = (-3.0, 3.0);
-const MODEL: (f64, f64) = (-0.7, 1.4);
-const ERROR: (f64, f64) = (-0.7, 2.1);
-const SIZE: (f64, f64) = (-1.0, 0.9);
-const HOURS: (f64, f64) = (-0.5, 0.7);
+const MODEL: (f64, f64) = (-0.36, 1.4);
+const ERROR: (f64, f64) = (-0.36, 2.1);
+const SIZE: (f64, f64) = (-0.36, 0.9);
+const HOURS: (f64, f64) = (-0.36, 0.7);
 const RECON_MAX: f64 = 2.1;
 const TOTAL: (f64, f64) = (-4.0, 6.0);
 

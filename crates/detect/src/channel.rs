@@ -7,9 +7,9 @@
 //! brings its own statistic and a [`Tail`], takes a share from the others, and nothing else moves.
 
 /// Share of the budget of the newcomer channel.
-pub(crate) const NEWCOMER_SHARE: f64 = 0.8;
+pub(crate) const NEWCOMER_SHARE: f64 = 0.9;
 /// Share of the budget of the surge channel.
-pub(crate) const SURGE_SHARE: f64 = 0.2;
+pub(crate) const SURGE_SHARE: f64 = 0.1;
 
 /// How rare large values of a statistic are on clean keys: `days * (x / from)^slope` from `from` on.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 //!
 //! Evidence of a crowd is the sum of its members' arrivals, which is an e-value like each of them; any
 //! part of the sum of all arrivals stays within the one false-alarm budget. Members from one network count
-//! once: a benign new workload in a pool of addresses is one cause, not many.
+//! once: a benign new workload in a pool of addresses is one cause, not many. One strong member is no crowd
+//! either: each counts for at most a third of the alert threshold.
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -22,6 +23,8 @@ use crate::slot::{EPISODE_SILENCE, Identity};
 pub(crate) const CROWDS_MAX: usize = 8;
 /// Fewer networks than this are single actors, not a crowd.
 pub(crate) const NETWORKS_MIN: usize = 3;
+/// A caller who shares nothing with a crowd but being new must be worth so many days to be refused for it.
+pub(crate) const NEWNESS_DAYS: f64 = 30.0;
 /// Networks remembered per crowd.
 const NETWORKS_MAX: usize = 12;
 /// Evidence fades to half in this time.

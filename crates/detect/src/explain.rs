@@ -244,7 +244,7 @@ pub(crate) fn crowd(
     let shared = crowd.shared.describe();
     let summary = format!(
         "{} unknown callers from {} networks, {shared}: {} requests, {} forwarded, {}. The latest came from {}. \
-         Together an honest key shows this once in {}.",
+         On an honest key such a crowd appears once in {}.",
         crowd.members,
         crowd.networks(),
         crowd.requests,
@@ -275,7 +275,7 @@ pub(crate) fn canary(request: &RequestContext) -> Finding {
     fact(
         "canary_key_used",
         Tier::Act,
-        f64::INFINITY,
+        f64::MAX,
         request,
         context,
         format!("A canary key, which nobody may use, was used from {}.", describe_origin(request)),
@@ -314,7 +314,6 @@ fn fact(
         requests_forwarded: 0,
         cost: tokenwatch_model::money::NanoUsd::ZERO,
     };
-    let once_in_days = if once_in_days.is_finite() { once_in_days } else { f64::MAX };
     Finding {
         rule: rule.into(),
         key: request.key,

@@ -35,6 +35,10 @@ impl<const CAP: usize> KnownSet<CAP> {
         self.entries.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn contains(&self, print: u32) -> bool {
         self.entries.iter().any(|entry| entry.print == print)
     }

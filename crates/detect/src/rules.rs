@@ -39,6 +39,13 @@ pub(crate) struct View<'a> {
     pub(crate) baseline: &'a Baseline,
 }
 
+impl View<'_> {
+    /// Whether news in a dimension is everyday on this key.
+    fn is_routine(&self, of: usize) -> bool {
+        self.state.churn.as_ref().is_some_and(|churn| churn.is_routine(of))
+    }
+}
+
 /// A rule that fired.
 pub(crate) struct Hit {
     /// Rules that rise tell again at a higher level the same day.
@@ -109,6 +116,3 @@ fn finding(about: &About, hit: Hit, view: &View<'_>) -> Finding {
         events: vec![request.id],
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -100,12 +100,12 @@ impl Identity {
     /// The narrowest description that holds its requests and none of the key's known contexts: at least
     /// one field has a value the key does not know. Network first, then client.
     ///
-    /// A new hosting, VPN or Tor network is named whole, since thieves rotate inside one; in an access
-    /// network, which strangers share, only the block is named.
+    /// A new hosting or Tor network is named whole, since thieves rotate inside one; in an access network
+    /// or behind a VPN, which strangers share, only the block is named.
     pub(crate) fn context(&self, novelty: Novelty) -> ContextMatch {
         let features = &self.features;
         let mut context = ContextMatch::default();
-        let rented = matches!(features.kind, NetworkKind::Hosting | NetworkKind::Vpn | NetworkKind::Tor);
+        let rented = matches!(features.kind, NetworkKind::Hosting | NetworkKind::Tor);
         if novelty.has(dimension::NETWORK) && rented {
             context.asn = Some(features.asn);
         } else if novelty.has(dimension::PREFIX) {

@@ -9,7 +9,7 @@ use super::{Engine, InFlight};
 use crate::baseline::Baseline;
 use crate::behaviour::{Factors, Seen};
 use crate::channel::{SURGE, merge};
-use crate::crowd::{Crowd, HALF, Shared};
+use crate::crowd::{Crowd, HALF, NETWORKS_MIN, NEWNESS_DAYS, Shared};
 use crate::features::{Features, actor_of};
 use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
@@ -158,26 +158,41 @@ impl Engine {
     pub(crate) fn crowd<'a>(
         &self,
         state: &'a KeyState,
+        profile: &KeyProfile,
         appraisal: &Appraisal,
         now: Timestamp,
         in_flight: InFlight,
     ) -> Option<(&'a Crowd, f64)> {
         let features = &appraisal.slot.identity.features;
-        let arrival = appraisal.weight.arrival;
+        let arrival = member_days(profile, appraisal.weight.arrival);
         let shared: Vec<Shared> = Shared::of(&appraisal.slot.identity, appraisal.novelty).collect();
         state
             .crowds
             .iter()
-            .filter(|crowd| shared.contains(&crowd.shared))
+            .filter(|crowd| {
+                let is_strong = crowd.shared != Shared::Newness || appraisal.weight.arrival >= NEWNESS_DAYS;
+                shared.contains(&crowd.shared) && is_strong
+            })
             .filter_map(|crowd| {
                 let mut days = crowd.with(features, arrival, now)?;
                 if crowd.shared == Shared::Newness {
                     days += arrival * f64::from(in_flight.watched);
                 }
-                Some((crowd, merge(days, 0.0)))
+                Some((crowd, days))
             })
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            // A crowd that shares something is preferred: what it shares is what to refuse.
+            .max_by(|(a, a_days), (b, b_days)| {
+                let named = |crowd: &Crowd, days: f64| {
+                    crowd.shared != Shared::Newness && days >= profile.alert_days()
+                };
+                named(a, *a_days).cmp(&named(b, *b_days)).then(a_days.total_cmp(b_days))
+            })
     }
+}
+
+/// What one member may count for in a crowd.
+pub(crate) fn member_days(profile: &KeyProfile, arrival: f64) -> f64 {
+    arrival.min(profile.alert_days() / NETWORKS_MIN as f64)
 }
 
 /// Hard facts about a newcomer.

@@ -26,7 +26,7 @@ impl Engine {
         in_flight: InFlight,
     ) -> Verdict {
         if profile.canary {
-            return refuse(f64::INFINITY, explain::canary(request));
+            return refuse(f64::MAX, explain::canary(request));
         }
         if state.first_event().is_none() {
             return Verdict::FORWARD;
@@ -66,7 +66,7 @@ impl Engine {
             let tier = own.max(contained.and_then(|slot| slot.tier)).unwrap_or(Tier::Alert);
             return refuse(score, self.explain_newcomer(state, profile, &appraisal, tier, score, request));
         }
-        let crowd = self.crowd(state, &appraisal, now, in_flight);
+        let crowd = self.crowd(state, profile, &appraisal, now, in_flight);
         let crowd_days = crowd.as_ref().map_or(0.0, |(_, days)| *days);
         let alert = profile.alert_days();
         if let Some((crowd, days)) = crowd

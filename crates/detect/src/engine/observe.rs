@@ -5,7 +5,7 @@ use tokenwatch_model::finding::{Finding, Tier};
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::time::{DAY, Timestamp};
 
-use super::appraise::{Appraisal, is_newcomer};
+use super::appraise::{Appraisal, is_newcomer, member_days};
 use super::{Engine, FOLLOW_DAYS, InFlight, QUARANTINE_DAYS};
 use crate::baseline::Baseline;
 use crate::churn::Churn;
@@ -145,7 +145,7 @@ impl Engine {
             return Lesson::All;
         }
         if appraisal.is_new {
-            let arrival = appraisal.weight.arrival;
+            let arrival = member_days(profile, appraisal.weight.arrival);
             for shared in Shared::of(&appraisal.slot.identity, appraisal.novelty) {
                 join_crowd(&mut state.crowds, shared, features, arrival, now);
             }
@@ -188,7 +188,8 @@ impl Engine {
         }
     }
 
-    /// Tells of the newcomer when its tier rises; a newcomer of a crowd that was told of is silent.
+    /// Tells of the newcomer when its tier rises; a newcomer in a crowd or context that was told of
+    /// is silent.
     fn tell(
         &self,
         state: &mut KeyState,
@@ -202,9 +203,16 @@ impl Engine {
         let shared: Vec<Shared> = Shared::of(&appraisal.slot.identity, appraisal.novelty).collect();
         let in_crowd =
             state.crowds.iter().any(|crowd| crowd.is_contained(now) && shared.contains(&crowd.shared));
+        // A thief who changes its client, calling from one network, is told of once.
+        let is_covered = in_crowd
+            || state.slots.iter().any(|slot| {
+                slot.actor != appraisal.slot.actor
+                    && slot.is_contained(now)
+                    && slot.context.as_ref().is_some_and(|context| context.matches(&event.request))
+            });
         let facts = appraisal.slot.facts;
         let mut tier = self.tier(profile, appraisal.weight.score, appraisal.weight.arrival, facts);
-        if was_judged && !in_crowd {
+        if was_judged && !is_covered {
             // Requests in flight weighed in when it was refused; the refusal itself is a finding.
             tier = tier.max(Some(Tier::Alert));
             appraisal.weight.score = appraisal.weight.score.max(profile.alert_days());
@@ -219,11 +227,11 @@ impl Engine {
             appraisal.slot.alerted = true;
             let context = appraisal.slot.identity.context(appraisal.novelty);
             appraisal.slot.context = Some(Box::new(context));
-            if !in_crowd {
+            if !is_covered {
                 state.alerted_at = Some(now);
             }
         }
-        if !in_crowd {
+        if !is_covered {
             let score = appraisal.weight.score;
             findings.push(self.explain_newcomer(state, profile, appraisal, tier, score, &event.request));
         }
@@ -241,12 +249,22 @@ impl Engine {
         let now = event.request.time;
         let shared: Vec<Shared> = Shared::of(&appraisal.slot.identity, appraisal.novelty).collect();
         let strongest = self
-            .crowd(state, appraisal, now, InFlight::default())
+            .crowd(state, profile, appraisal, now, InFlight::default())
             .map(|(crowd, days)| (crowd.shared.clone(), days));
+        let told = state
+            .crowds
+            .iter()
+            .find(|crowd| crowd.is_contained(now) && shared.contains(&crowd.shared))
+            .map(|crowd| crowd.shared.clone());
         for crowd in state.crowds.iter_mut().filter(|crowd| shared.contains(&crowd.shared)) {
             crowd.note(event);
             let days = match &strongest {
-                Some((shared, days)) if *shared == crowd.shared => *days,
+                // One crowd is told of; others that its members form too would say the same.
+                Some((shared, days))
+                    if *shared == crowd.shared && told.as_ref().is_none_or(|told| told == shared) =>
+                {
+                    *days
+                }
                 _ => continue,
             };
             let tier = self.tier(profile, days, 0.0, 0);

@@ -18,7 +18,7 @@ const SPEED_KM_H: f64 = 1_000.0;
 const DISTANCE_KM: f64 = 500.0;
 
 /// An address in a block that is not among the key's; a /24 or /48, because clouds and carriers hand out
-/// single addresses at random.
+/// single addresses at random. Silent on keys where new blocks are everyday.
 pub(super) struct UnknownSource;
 
 impl Rule for UnknownSource {
@@ -27,7 +27,7 @@ impl Rule for UnknownSource {
     }
 
     fn check(&self, view: &View<'_>) -> Option<Hit> {
-        view.novelty.has(dimension::PREFIX).then(|| {
+        (view.novelty.has(dimension::PREFIX) && !view.is_routine(dimension::PREFIX)).then(|| {
             let source = &view.event.request.source;
             let summary =
                 format!("{} is in {}, where this key never came from.", source.address, source.prefix());
@@ -84,7 +84,8 @@ impl Rule for NewSources {
 }
 
 /// Two access networks in countries further apart than anybody travels in the time between; hosting and
-/// VPN exits are nowhere in particular, and countries the key is known from are its own regions.
+/// VPN exits are nowhere in particular, countries the key is known from are its own regions, and a key whose
+/// blocks change every day belongs to many people.
 pub(super) struct ImpossibleTravel;
 
 impl Rule for ImpossibleTravel {
@@ -93,7 +94,7 @@ impl Rule for ImpossibleTravel {
     }
 
     fn check(&self, view: &View<'_>) -> Option<Hit> {
-        let is_person = view.features.kind == NetworkKind::Access;
+        let is_person = view.features.kind == NetworkKind::Access && !view.is_routine(dimension::PREFIX);
         if !is_person || !view.novelty.has(dimension::COUNTRY) || !view.event.outcome.was_forwarded() {
             return None;
         }

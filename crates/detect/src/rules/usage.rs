@@ -20,7 +20,9 @@ impl Rule for UnknownModel {
 
     fn check(&self, view: &View<'_>) -> Option<Hit> {
         view.novelty.has(dimension::MODEL).then(|| {
-            let summary = format!("Model {} was never used with this key.", view.event.request.model);
+            let known = view.state.known.models.len();
+            let summary =
+                format!("Model {} is not among the {known} this key uses.", view.event.request.model);
             Hit::new(Severity::High, 1.0, summary).by_caller()
         })
     }

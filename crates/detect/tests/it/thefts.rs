@@ -97,24 +97,20 @@ pub(crate) fn play(workload: Workload, declared: Workload, theft: Theft, seed: u
 const OWNERS: [Workload; 5] =
     [Workload::Service, Workload::Pool, Workload::Ci, Workload::Team, Workload::PublicApp];
 
-/// Loud thefts are refused at the first request or within three, the owner never is.
+/// Loud thefts are refused at the first request or within three, and told of; the owner is never refused,
+/// nor would the contexts that were told of ever match it.
 #[track_caller]
 fn check_loud(workload: Workload, declared: Workload) {
-    let (mut total, mut late) = (0, Vec::new());
     for theft in Theft::LOUD {
         for seed in 1..=4 {
             let outcome = play(workload, declared, theft, seed);
-            total += 1;
-            assert_eq!(outcome.owner_refused, 0, "{workload:?} {theft:?} {seed}: {outcome:?}");
-            assert_eq!(outcome.owner_matched, 0, "{workload:?} {theft:?} {seed}: {outcome:?}");
-            // A checker that makes four calls may get three answers.
-            if outcome.before_refusal.is_none_or(|n| n > 3) || outcome.alerts == 0 {
-                late.push((theft, seed, outcome));
-            }
+            let named = format!("{workload:?} declared {declared:?} {theft:?} {seed}: {outcome:?}");
+            assert_eq!((outcome.owner_refused, outcome.owner_matched), (0, 0), "{named}");
+            assert!(outcome.before_refusal.is_some_and(|n| n <= 3) && outcome.alerts > 0, "{named}");
+            // Told of a few times, not at each request: a page is for a person.
+            assert!(outcome.alerts <= 8, "{named}");
         }
     }
-    let _ = total;
-    assert!(late.is_empty(), "{workload:?} declared {declared:?}: {late:#?}");
 }
 
 #[test]

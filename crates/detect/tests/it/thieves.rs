@@ -42,13 +42,13 @@ const HOSTING: [(u32, &str); 5] =
     [(200_019, "MD"), (9_009, "RO"), (60_068, "SG"), (62_240, "UA"), (36_352, "CA")];
 
 fn hosting(dice: &mut Dice) -> Place {
-    let (asn, country) = *dice.pick(&HOSTING);
+    let (asn, country) = dice.pick(&HOSTING);
     let kind = if dice.chance(0.4) { NetworkKind::Vpn } else { NetworkKind::Hosting };
     Place { block: 0x60_0000 + dice.below(60_000) as u32, asn, country, kind }
 }
 
 fn tool(dice: &mut Dice) -> Agent {
-    let (family, version) = *dice.pick(&[
+    let (family, version) = dice.pick(&[
         ("aiohttp", "3.9.5"),
         ("axios", "1.7.4"),
         ("python-urllib3", "2.0.7"),
@@ -101,7 +101,7 @@ pub(crate) fn calls(theft: Theft, victim: &Owner, start: Timestamp, seed: u64) -
                 agent: tool(&mut dice),
                 template: dice.bits() | 1,
                 input: 2_000 + dice.below(14_000),
-                model: *dice.pick(&["gpt-5-pro", "claude-opus", "gpt-5"]),
+                model: dice.pick(&["gpt-5-pro", "claude-opus", "gpt-5"]),
                 ..base.clone()
             })
             .collect(),
@@ -170,7 +170,7 @@ fn quiet(base: &Call, victim: &Owner, dice: &mut Dice, share: f64, model: &'stat
         .map(|i| Call {
             time: base.time.plus(i * 3 * DAY / n + dice.below(10 * MINUTE)),
             model,
-            template: *dice.pick(&prompts),
+            template: dice.pick(&prompts),
             input: dice.lognormal(sizes * 2.0, 0.6) as u64,
             output: dice.lognormal(300.0, 0.6) as u64,
             ..base.clone()

@@ -55,8 +55,8 @@ impl Dice {
         self.unit() < p
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len() as u64) as usize]
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
     }
 
     pub(crate) fn normal(&mut self) -> f64 {
@@ -151,7 +151,7 @@ pub(crate) fn request(key: KeyId, call: &Call) -> RequestContext {
         shape: Shape { template: call.template, ..Shape::default() },
         input_tokens_estimate: call.input,
         output_tokens_max: call.output_max,
-        cost_worst: NanoUsd((call.input + call.output_max) * price(call.model)),
+        cost_worst: NanoUsd((call.input.saturating_add(call.output_max)).saturating_mul(price(call.model))),
         request_bytes: call.input * 4,
     }
 }
@@ -227,10 +227,10 @@ impl Owner {
             next_block,
             dice,
         };
-        let family = *owner.dice.pick(&FAMILIES);
+        let family = owner.dice.pick(&FAMILIES);
         let agent = Agent { family, version: "1.52.0".into(), tls: owner.dice.bits() };
         owner.agents.push(agent);
-        let home = *owner.dice.pick(&HOSTING);
+        let home = owner.dice.pick(&HOSTING);
         match workload {
             Workload::Team => {
                 owner.agents.push(Agent {
@@ -246,7 +246,7 @@ impl Owner {
             }
             Workload::PublicApp => {
                 for _ in 0..40 {
-                    let network = *owner.dice.pick(&ACCESS);
+                    let network = owner.dice.pick(&ACCESS);
                     let place = owner.place(network, NetworkKind::Access);
                     owner.places.push(place);
                 }
@@ -268,7 +268,7 @@ impl Owner {
 
     fn new_network(&mut self) -> (u32, &'static str) {
         let countries = ["US", "DE", "GB", "NL", "FR", "US", "US"];
-        (20_000 + self.dice.below(3_000) as u32, *self.dice.pick(&countries))
+        (20_000 + self.dice.below(3_000) as u32, self.dice.pick(&countries))
     }
 
     /// The place, agent, model and template of some request of the owner, for thieves who imitate.
@@ -302,7 +302,7 @@ impl Owner {
                 }
                 if self.dice.chance(0.6) {
                     let country =
-                        *self.dice.pick(&["BR", "IN", "JP", "ES", "IT", "SE", "PL", "MX", "KR", "AU"]);
+                        self.dice.pick(&["BR", "IN", "JP", "ES", "IT", "SE", "PL", "MX", "KR", "AU"]);
                     let asn = 30_000 + self.dice.below(2_000) as u32;
                     let place = self.place((asn, country), NetworkKind::Access);
                     let i = self.dice.below(self.places.len() as u64) as usize;
@@ -321,7 +321,7 @@ impl Owner {
                 self.places[head] = self.place((network.0, "US"), NetworkKind::Access);
             }
             if self.dice.chance(1.0 / 40.0) {
-                let country = *self.dice.pick(&["ES", "IT", "PT", "JP", "CA", "SE", "PL"]);
+                let country = self.dice.pick(&["ES", "IT", "PT", "JP", "CA", "SE", "PL"]);
                 let asn = 40_000 + self.dice.below(500) as u32;
                 self.places[head] = self.place((asn, country), NetworkKind::Access);
             }
@@ -341,14 +341,14 @@ impl Owner {
         }
         if self.dice.chance(1.0 / 25.0) {
             let model =
-                *self.dice.pick(&["gpt-5", "gpt-5-mini", "claude-sonnet", "o4", "gpt-4.1", "claude-haiku"]);
+                self.dice.pick(&["gpt-5", "gpt-5-mini", "claude-sonnet", "o4", "gpt-4.1", "claude-haiku"]);
             self.models.push(model);
         }
         if self.dice.chance(1.0 / 7.0) {
             self.templates.push(self.dice.bits() | 1);
         }
         if self.dice.chance(1.0 / 60.0) {
-            self.endpoints.push(*self.dice.pick(&[
+            self.endpoints.push(self.dice.pick(&[
                 Endpoint::Embeddings,
                 Endpoint::Responses,
                 Endpoint::Models,
@@ -387,8 +387,11 @@ impl Owner {
             _ => {}
         }
         let place = if elsewhere {
-            let network = self.new_network();
-            self.place(network, NetworkKind::Hosting)
+            // A new workload runs in a country new to the key about every second time.
+            let network =
+                (20_000 + self.dice.below(3_000) as u32, self.dice.pick(&["US", "DE", "IE", "SG", "BR"]));
+            let kind = if self.dice.chance(0.8) { NetworkKind::Hosting } else { NetworkKind::Access };
+            self.place(network, kind)
         } else {
             self.places[0]
         };
@@ -453,13 +456,13 @@ impl Owner {
         let model = self.models[first_or_any(&mut self.dice, self.models.len())];
         let template = self.templates[first_or_any(&mut self.dice, self.templates.len())];
         let endpoint =
-            if self.dice.chance(0.9) { self.endpoints[0] } else { *self.dice.pick(&self.endpoints) };
+            if self.dice.chance(0.9) { self.endpoints[0] } else { self.dice.pick(&self.endpoints) };
         let prompted = endpoint == Endpoint::ChatCompletions || endpoint == Endpoint::Responses;
         let input = self.dice.lognormal(self.sizes, 0.6).clamp(5.0, 200_000.0) as u64;
         let failed = self.dice.chance(0.03);
         Call {
             time,
-            place: *self.dice.pick(&self.places),
+            place: self.dice.pick(&self.places),
             host: 1 + self.dice.below(250) as u8,
             agent,
             model: if endpoint == Endpoint::Models { "" } else { model },
@@ -468,7 +471,7 @@ impl Owner {
             input,
             output: self.dice.lognormal(200.0, 0.7).clamp(1.0, 8_000.0) as u64,
             output_max: 1_000,
-            status: if failed { *self.dice.pick(&[400, 429, 500, 529]) } else { 200 },
+            status: if failed { self.dice.pick(&[400, 429, 500, 529]) } else { 200 },
         }
     }
 }
