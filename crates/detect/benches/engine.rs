@@ -85,6 +85,7 @@ fn show(line: &str) {
 
 fn main() {
     let engine = Engine::default();
+    show(&format!("a state without its heap: {} bytes", size_of::<KeyState>()));
     for (name, workload, blocks) in [
         ("service", Workload::Service, 2),
         ("undeclared service", Workload::Unknown, 2),

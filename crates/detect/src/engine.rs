@@ -11,7 +11,8 @@ pub(crate) use appraise::{Appraisal, Weight};
 
 use crate::churn::Churn;
 use crate::config::Config;
-use crate::priors::{FleetPriors, Levels};
+use crate::known::dimension;
+use crate::priors::{COHORTS, FleetPriors, Levels, Multipliers};
 use crate::profile::KeyProfile;
 use crate::state::KeyState;
 
@@ -52,8 +53,8 @@ impl Engine {
         &self.priors
     }
 
-    /// Benign newcomers of these types per day on a key like this one.
-    pub(crate) fn rate(&self, state: &KeyState, profile: &KeyProfile, levels: Levels, now: Timestamp) -> f64 {
+    /// The rates of benign newcomers on a key like this one.
+    pub(crate) fn rates(&self, state: &KeyState, profile: &KeyProfile, now: Timestamp) -> Rates<'_> {
         let fresh;
         let churn = match &state.churn {
             Some(churn) => churn,
@@ -62,15 +63,37 @@ impl Engine {
                 &fresh
             }
         };
-        let rate: f64 = churn
-            .members()
-            .into_iter()
-            .zip(&self.priors.cohorts)
+        let mut weights = [(0.0, [1.0; dimension::COUNT]); COHORTS];
+        for ((weight, share), cohort) in weights.iter_mut().zip(churn.members()).zip(&self.priors.cohorts) {
             // A cohort the key does not belong to costs time and changes nothing.
-            .filter(|(share, _)| *share > 1e-4)
-            .map(|(share, cohort)| share * cohort.rate(levels, &churn.multipliers(cohort)))
-            .sum();
-        rate * youth(state.maturity_days(now))
+            if share > 1e-4 {
+                *weight = (share, churn.multipliers(cohort));
+            }
+        }
+        Rates { priors: &self.priors, weights, youth: youth(state.maturity_days(now)) }
+    }
+}
+
+/// Rates of benign newcomers on one key at one time.
+#[derive(Debug)]
+pub(crate) struct Rates<'a> {
+    priors: &'a FleetPriors,
+    /// Share of each cohort, and the key's multipliers in it.
+    weights: [(f64, Multipliers); COHORTS],
+    youth: f64,
+}
+
+impl Rates<'_> {
+    /// Once in how many days a benign newcomer of these types appears.
+    pub(crate) fn days(&self, levels: Levels) -> f64 {
+        let members = self.weights.iter().zip(&self.priors.cohorts).filter(|((share, _), _)| *share > 0.0);
+        let rate: f64 = members.map(|((share, m), cohort)| share * cohort.rate(levels, m)).sum();
+        1.0 / (rate * self.youth)
+    }
+
+    /// How much evidence such a newcomer is, in days.
+    pub(crate) fn evidence(&self, levels: Levels) -> f64 {
+        self.priors.thief.mass(levels) * self.days(levels)
     }
 }
 

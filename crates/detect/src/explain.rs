@@ -5,7 +5,7 @@ use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::finding::{Finding, Reason, Severity, Tier, describe_origin};
 
 use crate::crowd::Crowd;
-use crate::engine::{Appraisal, Weight};
+use crate::engine::{Appraisal, Rates, Weight};
 use crate::known::{Novelty, dimension};
 use crate::math::ln;
 use crate::priors::Levels;
@@ -49,21 +49,18 @@ fn severity(tier: Tier) -> Severity {
     }
 }
 
-/// A finding about one newcomer. `days_of` gives the return period of a set of types on this key, and
-/// `evidence_of` its evidence in days.
+/// A finding about one newcomer.
 pub(crate) fn newcomer(
     rule: &'static str,
     appraisal: &Appraisal,
     tier: Tier,
     score: f64,
     request: &RequestContext,
-    days_of: &dyn Fn(Levels) -> f64,
-    evidence_of: &dyn Fn(Levels) -> f64,
+    rates: &Rates<'_>,
 ) -> Finding {
     let Appraisal { slot, novelty, weight, .. } = appraisal;
-    let mut reasons = arrival_reasons(slot, *novelty, days_of, evidence_of);
+    let mut reasons = arrival_reasons(slot, *novelty, rates);
     reasons.extend(behaviour_reasons(slot, weight));
-    reasons.retain(|reason| reason.nats.abs() >= WORTH_SAYING);
     reasons.sort_by(|a, b| b.nats.total_cmp(&a.nats));
     let summary = format!(
         "Unknown caller from {}: {} request{} so far, {} forwarded, {}. New to this key: {}. An honest key \
@@ -124,12 +121,7 @@ fn place(slot: &Slot) -> String {
 }
 
 /// One reason per new dimension: what the evidence would lose if that dimension were known.
-fn arrival_reasons(
-    slot: &Slot,
-    novelty: Novelty,
-    days_of: &dyn Fn(Levels) -> f64,
-    evidence_of: &dyn Fn(Levels) -> f64,
-) -> Vec<Reason> {
+fn arrival_reasons(slot: &Slot, novelty: Novelty, rates: &Rates<'_>) -> Vec<Reason> {
     let levels = novelty.levels;
     let any = Levels {
         source: 0b11_1111,
@@ -137,12 +129,13 @@ fn arrival_reasons(
         usage: Levels::ANY_USAGE,
         template: Levels::ANY_TEMPLATE,
     };
+    let evidence = rates.evidence(levels);
     let without = |known: Levels| {
         // An arrival with nothing new is no arrival: evidence then grows by a day a day.
         let nothing = known.source & 1 & known.client & known.usage & known.template == 1;
-        ln(evidence_of(levels) / if nothing { 1.0 } else { evidence_of(known) })
+        ln(evidence / if nothing { 1.0 } else { rates.evidence(known) })
     };
-    let rate = |only: Levels| days(days_of(only));
+    let rate = |only: Levels| days(rates.days(only));
     let mut reasons = Vec::new();
     if levels.source & 1 == 0 {
         let nats = without(Levels { source: 1, ..levels });
@@ -196,40 +189,56 @@ fn client_words(slot: &Slot, novelty: Novelty) -> String {
 fn behaviour_reasons(slot: &Slot, weight: &Weight) -> Vec<Reason> {
     let acts = &slot.acts;
     let factors = &weight.factors;
-    let (own, prompts) = acts.own_prompts();
-    let prompt = if factors.prompt > 0.0 {
-        format!("{own} different prompts in {prompts} requests, none of them this key's")
-    } else {
-        "its prompts repeat, or are this key's own".to_owned()
+    let mut reasons = Vec::new();
+    // Words are made only for what is said: a thief who hammers must not cost us sentences.
+    let mut say = |nats: f64, what: &dyn Fn() -> String| {
+        if nats.abs() >= WORTH_SAYING {
+            reasons.push(Reason { nats, what: what() });
+        }
     };
-    let model = if factors.model > 0.0 {
-        format!("keeps calling models this key never used ({} so far)", acts.unknown_models())
-    } else {
-        "calls models this key uses".to_owned()
-    };
-    let error = if factors.error > 0.0 {
-        format!("{} of {} requests failed", acts.errors, slot.requests)
-    } else {
-        "its requests succeed".to_owned()
-    };
-    let circulation = "another newcomer was found on this key in the last days, or the key is public";
-    let kind = format!("comes from a {} network, which this key never does", slot.identity.features.kind);
-    [
-        (weight.circulation, circulation.to_owned()),
-        (weight.kind, kind),
-        (ln(weight.faded), "it has been here for a while without more evidence".to_owned()),
-        (factors.prompt, prompt),
-        (factors.model, model),
-        (factors.error, error),
-        (factors.recon, format!("probes like a key checker ({} kinds of probing)", acts.recon_kinds())),
-        (factors.volume, format!("{} requests in an hour, far over this key's busiest", acts.peak_requests)),
-        (factors.at_once, "many requests in flight at once".to_owned()),
-        (factors.size, "token counts compared with this key's".to_owned()),
-        (factors.hours, "active at hours compared with this key's".to_owned()),
-    ]
-    .into_iter()
-    .map(|(nats, what)| Reason { nats, what })
-    .collect()
+    say(weight.circulation, &|| {
+        "another newcomer was found on this key in the last days, or the key is public".to_owned()
+    });
+    say(weight.kind, &|| {
+        format!("comes from a network of kind {}, which this key never does", slot.identity.features.kind)
+    });
+    say(ln(weight.faded), &|| "it has been here for a while without more evidence".to_owned());
+    say(factors.prompt, &|| {
+        let (own, prompts) = acts.own_prompts();
+        if factors.prompt > 0.0 {
+            format!("{own} different prompts in {prompts} requests, none of them this key's")
+        } else {
+            "its prompts repeat, or are this key's own".to_owned()
+        }
+    });
+    say(factors.model, &|| {
+        if factors.model > 0.0 {
+            format!("keeps calling models this key never used ({} so far)", acts.unknown_models())
+        } else {
+            "calls models this key uses".to_owned()
+        }
+    });
+    say(factors.error, &|| {
+        if factors.error > 0.0 {
+            format!("{} of {} requests failed", acts.errors, slot.requests)
+        } else {
+            "its requests succeed".to_owned()
+        }
+    });
+    say(factors.recon, &|| format!("probes like a key checker ({} kinds of probing)", acts.recon_kinds()));
+    say(factors.volume, &|| {
+        format!("{} requests in an hour, far over this key's busiest", acts.peak_requests)
+    });
+    say(factors.at_once, &|| "many requests in flight at once".to_owned());
+    say(factors.size, &|| {
+        let unlike = if factors.size > 0.0 { "unlike" } else { "like" };
+        format!("its token counts are {unlike} this key's")
+    });
+    say(factors.hours, &|| {
+        let when = if factors.hours > 0.0 { "rarely or never" } else { "usually" };
+        format!("it is active at hours when this key {when} is")
+    });
+    reasons
 }
 
 /// A finding about a crowd.

@@ -124,8 +124,8 @@ impl Engine {
         let kind = kind_nats(slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
         let arrival = if is_newcomer(novelty) {
-            let rate = self.rate(state, profile, novelty.levels, slot.first_seen);
-            self.priors.thief.mass(novelty.levels) / rate * exp(kind + circulation)
+            let rates = self.rates(state, profile, slot.first_seen);
+            rates.evidence(novelty.levels) * exp(kind + circulation)
         } else {
             // Everything about it has become the key's own since.
             0.0
@@ -143,7 +143,7 @@ impl Engine {
         let alert = profile.alert_days();
         let act = self.config.act_days.max(alert);
         let is_checker = facts & fact::CHECKER != 0 && arrival >= CHECKER_DAYS;
-        if score >= act || (score >= alert && facts.count_ones() >= 2) {
+        if score >= act || ((score >= alert || is_checker) && facts.count_ones() >= 2) {
             Some(Tier::Act)
         } else if score >= alert || is_checker {
             Some(Tier::Alert)

@@ -101,9 +101,8 @@ impl Engine {
         let by_probing =
             appraisal.slot.facts & fact::CHECKER != 0 && appraisal.weight.score < profile.alert_days();
         let about = if by_probing { "recon" } else { "newcomer" };
-        let days_of = |levels| 1.0 / self.rate(state, profile, levels, request.time);
-        let evidence_of = |levels| self.priors.thief.mass(levels) * days_of(levels);
-        explain::newcomer(about, appraisal, tier, score, request, &days_of, &evidence_of)
+        let rates = self.rates(state, profile, appraisal.slot.first_seen);
+        explain::newcomer(about, appraisal, tier, score, request, &rates)
     }
 }
 

@@ -184,7 +184,7 @@ struct Clean {
 }
 
 /// Runs `keys` owners with benign changes for `days`; the mix of workloads is the stated fleet's.
-fn simulate(keys: u64, days: u64, seed: u64, declared: bool) -> Clean {
+fn simulate(keys: u64, days: u64, seed: u64, declared: bool, pace: u64) -> Clean {
     let engine = Engine::default();
     let mut clean = Clean::default();
     for n in 0..keys {
@@ -196,6 +196,7 @@ fn simulate(keys: u64, days: u64, seed: u64, declared: bool) -> Clean {
             _ => Workload::PublicApp,
         };
         let mut owner = Owner::new(workload, seed * 7_919 + n);
+        owner.pace = pace;
         let mut state = KeyState::new();
         let profile = KeyProfile {
             workload: if declared { workload } else { Workload::Unknown },
@@ -236,12 +237,13 @@ const KEYS: u64 = 100;
 fn false_alarms_stay_within_the_budget() {
     // The default budget is one false alarm in 1,460 days: 0.07 % of key-days. The bound leaves room for
     // the luck of 6,000 key-days.
-    for (seed, declared) in [(1, true), (2, false)] {
-        let clean = simulate(KEYS, 60, seed, declared);
+    // The third fleet changes three times as often as the tables assume: the promise must hold.
+    for (seed, declared, pace) in [(1, true, 1), (2, false, 1), (3, false, 3)] {
+        let clean = simulate(KEYS, 60, seed, declared, pace);
         let share = |days: u64| 100.0 * days as f64 / clean.key_days as f64;
         assert!(share(clean.alert_days) <= 0.15, "{:#?}", clean.alerts);
         assert!(share(clean.notice_days) <= 1.0);
-        assert!(share(clean.rule_days) <= 30.0);
+        assert!(share(clean.rule_days) <= 35.0);
         assert!(clean.large * 20 <= KEYS, "{} of {KEYS} states over 4 KiB", clean.large);
     }
 }

@@ -208,6 +208,8 @@ pub(crate) struct Owner {
     /// People or end users; each with a place of its own now.
     heads: u64,
     next_block: u32,
+    /// How many times the stated rates of change apply.
+    pub(crate) pace: u64,
 }
 
 impl Owner {
@@ -225,6 +227,7 @@ impl Owner {
             sizes: dice.lognormal(600.0, 0.8),
             heads: 8,
             next_block,
+            pace: 1,
             dice,
         };
         let family = owner.dice.pick(&FAMILIES);
@@ -419,7 +422,10 @@ impl Owner {
     /// The calls of a day, in order. `changes` lets the owner change at the stated rates.
     pub(crate) fn day(&mut self, at: u64, changes: bool) -> Vec<Call> {
         self.churn();
-        let mut calls = if changes { self.change(at) } else { Vec::new() };
+        let mut calls = Vec::new();
+        for _ in 0..if changes { self.pace } else { 0 } {
+            calls.extend(self.change(at));
+        }
         let backfill =
             if changes && self.dice.chance(1.0 / 40.0) { 5.0 + self.dice.unit() * 25.0 } else { 1.0 };
         let weekend = at % 7 >= 5 && matches!(self.workload, Workload::Team | Workload::Ci);
