@@ -1,0 +1,130 @@
+//! Nanoseconds per judge and observe, and bytes per key, for a quiet service and a churning public
+//! application. Run with `cargo bench -p tokenwatch-detect`; compare ratios, not absolutes.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
+use tokenwatch_model::client::Client;
+use tokenwatch_model::context::{RequestContext, Shape, Source};
+use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::Decision;
+use tokenwatch_model::id::{KeyId, RequestId};
+use tokenwatch_model::key::Workload;
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::network::{Country, NetworkFacts, NetworkKind};
+use tokenwatch_model::outcome::Outcome;
+use tokenwatch_model::provider::Endpoint;
+use tokenwatch_model::time::{MINUTE, Timestamp};
+use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
+
+/// Events of a month, one each ten minutes.
+const EVENTS: u64 = 30 * 144;
+
+fn request(i: u64, blocks: u64, stranger: bool) -> RequestContext {
+    let time = Timestamp::from_seconds(1_767_571_200).plus(i * 10 * MINUTE);
+    let block = (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % blocks;
+    let (asn, country) = if stranger { (200_019, "MD") } else { (16_509 + (block % 20) as u32, "US") };
+    let octets = [20, if stranger { 99 } else { 1 }, block as u8, 7];
+    RequestContext {
+        id: RequestId::new(time.ms(), u128::from(i)),
+        key: KeyId::from_bits(1),
+        time,
+        source: Source {
+            address: IpAddr::V4(Ipv4Addr::from(octets)),
+            facts: NetworkFacts { asn, country: Country::from_code(country), kind: NetworkKind::Hosting },
+        },
+        client: Client {
+            family: if stranger { "axios" } else { "openai-python" }.into(),
+            version: "1.52.0".into(),
+            tls: 5,
+            ..Client::default()
+        },
+        provider: "openai".into(),
+        endpoint: Endpoint::ChatCompletions,
+        model: "gpt-4o-mini".into(),
+        stream: true,
+        shape: Shape { template: if stranger { 999 } else { 1 + i % 8 }, ..Shape::default() },
+        input_tokens_estimate: 500,
+        output_tokens_max: 500,
+        cost_worst: NanoUsd(1_000_000),
+        request_bytes: 2_000,
+    }
+}
+
+fn event(i: u64, blocks: u64, stranger: bool) -> UsageEvent {
+    UsageEvent {
+        request: request(i, blocks, stranger),
+        key_seq: 0,
+        outcome: Outcome::Served,
+        status: 200,
+        usage: TokenUsage { input: 300 + i % 700, output: 100 + i % 90, ..TokenUsage::default() },
+        usage_source: UsageSource::Provider,
+        cost: NanoUsd(1_000_000),
+        price_source: PriceSource::Exact,
+        response_bytes: 800,
+        first_byte_us: 300_000,
+        duration_us: 2_000_000,
+    }
+}
+
+fn ns_each(label: &str, n: u64, mut body: impl FnMut(u64)) {
+    let start = Instant::now();
+    for i in 0..n {
+        body(i);
+    }
+    let ns = start.elapsed().as_nanos() as f64 / n as f64;
+    show(&format!("{label:<44} {ns:>9.0} ns"));
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+fn show(line: &str) {
+    println!("{line}");
+}
+
+fn main() {
+    let engine = Engine::default();
+    show(&format!("a state without its heap: {} bytes", size_of::<KeyState>()));
+    for (name, workload, blocks) in [
+        ("service", Workload::Service, 2),
+        ("undeclared service", Workload::Unknown, 2),
+        ("public application", Workload::PublicApp, 200),
+    ] {
+        let profile = KeyProfile { workload, ..KeyProfile::default() };
+        let events: Vec<UsageEvent> = (0..EVENTS).map(|i| event(i, blocks, false)).collect();
+        let mut state = KeyState::new();
+        ns_each(&format!("{name}: observe"), EVENTS, |i| {
+            black_box(engine.observe(&mut state, &profile, &events[i as usize]));
+        });
+        let known = request(EVENTS, blocks, false);
+        ns_each(&format!("{name}: judge, known caller"), 200_000, |_| {
+            black_box(engine.judge(&state, &profile, black_box(&known), InFlight::default()));
+        });
+        let mut newcomer = request(EVENTS, blocks, true);
+        newcomer.client.family = "openai-python".into();
+        newcomer.shape.template = 1;
+        newcomer.source.facts.kind = NetworkKind::Access;
+        ns_each(&format!("{name}: judge, newcomer not refused"), 100_000, |_| {
+            black_box(engine.judge(&state, &profile, black_box(&newcomer), InFlight::default()));
+        });
+        let stranger = request(EVENTS, blocks, true);
+        ns_each(&format!("{name}: judge, refused with its finding"), 50_000, |_| {
+            let verdict = engine.judge(&state, &profile, black_box(&stranger), InFlight::default());
+            assert_eq!(verdict.decision, Decision::Refuse);
+            black_box(verdict);
+        });
+        let attack: Vec<UsageEvent> = (0..50_000)
+            .map(|i| {
+                let mut sent = event(EVENTS, blocks, true);
+                sent.request.time = sent.request.time.plus(i * 100_000);
+                sent
+            })
+            .collect();
+        show(&format!("{name}: state {} bytes encoded", state.encode().len()));
+        ns_each(&format!("{name}: observe, stranger"), attack.len() as u64, |i| {
+            black_box(engine.observe(&mut state, &profile, &attack[i as usize]));
+        });
+        show(&format!("{name}: state {} bytes encoded under attack", state.encode().len()));
+    }
+}

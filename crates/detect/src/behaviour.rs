@@ -1,0 +1,321 @@
+//! What a newcomer does after it appeared, as bounded likelihood ratios.
+//!
+//! Every factor compares a thief's law with the law of *benign newcomers*, not of the owner: a new
+//! workload may have its own prompts and sizes. Every factor is bounded, so that one odd habit can never
+//! decide alone, and so is their product.
+
+use serde::{Deserialize, Serialize};
+use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::outcome::{Outcome, Refusal};
+use tokenwatch_model::provider::Endpoint;
+
+use crate::baseline::Baseline;
+use crate::features::Features;
+use crate::known::{Novelty, dimension};
+use crate::math::ln;
+
+/// Kinds of reconnaissance, as bits.
+pub(crate) mod recon {
+    /// Models were listed.
+    pub(crate) const LISTED: u16 = 1;
+    /// Organisation, billing or administration was called.
+    pub(crate) const ADMIN: u16 = 1 << 1;
+    /// Malformed requests (400, 422).
+    pub(crate) const BAD_REQUEST: u16 = 1 << 2;
+    /// Requests without permission (401, 403, scope).
+    pub(crate) const DENIED: u16 = 1 << 3;
+    /// Names that do not exist (404).
+    pub(crate) const MISSING: u16 = 1 << 4;
+    /// Rate limits run into (429).
+    pub(crate) const LIMITED: u16 = 1 << 5;
+    /// Answers limited to a handful of tokens.
+    pub(crate) const TINY: u16 = 1 << 6;
+    /// More failures than successes.
+    pub(crate) const BURST: u16 = 1 << 7;
+    /// Several models unknown to the key tried in turn.
+    pub(crate) const ENUMERATED: u16 = 1 << 8;
+
+    /// The kinds that nobody does by accident.
+    pub(crate) const DELIBERATE: u16 = LISTED | ADMIN | TINY | ENUMERATED;
+}
+
+/// Errors that a checker makes: the provider's answer, or a refusal by scope.
+pub(crate) fn recon_bits(event: &UsageEvent) -> u16 {
+    let by_status = |status: u16| match status {
+        400 | 422 => recon::BAD_REQUEST,
+        401 | 403 => recon::DENIED,
+        404 => recon::MISSING,
+        429 => recon::LIMITED,
+        _ => 0,
+    };
+    let outcome = match event.outcome {
+        Outcome::Refused(
+            Refusal::ProviderNotInScope | Refusal::ModelNotInScope | Refusal::EndpointNotInScope,
+        ) => recon::DENIED,
+        Outcome::Refused(Refusal::BadBody | Refusal::BadHttp) => recon::BAD_REQUEST,
+        Outcome::Refused(Refusal::UnknownRoute) => recon::MISSING,
+        // Our own containment must not make evidence for itself, nor do the key's limits.
+        Outcome::Refused(_) => 0,
+        _ => by_status(event.status),
+    };
+    let endpoint = match event.request.endpoint {
+        Endpoint::Models => recon::LISTED,
+        Endpoint::Administration => recon::ADMIN,
+        _ => 0,
+    };
+    let tiny = if (1..=2).contains(&event.request.output_tokens_max) { recon::TINY } else { 0 };
+    outcome | endpoint | tiny
+}
+
+/// Whether bits hold an error.
+pub(crate) const fn is_error(bits: u16) -> bool {
+    bits & (recon::BAD_REQUEST | recon::DENIED | recon::MISSING | recon::LIMITED) != 0
+}
+
+/// Distinct values, the latest of them remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Few {
+    prints: [u32; 6],
+    distinct: u16,
+}
+
+impl Few {
+    const EMPTY: Self = Self { prints: [0; 6], distinct: 0 };
+
+    /// Notes a value; returns whether it was new.
+    fn note(&mut self, print: u32) -> bool {
+        if self.prints.contains(&print) {
+            return false;
+        }
+        let place = usize::from(self.distinct) % self.prints.len();
+        self.prints[place] = print;
+        self.distinct = self.distinct.saturating_add(1);
+        true
+    }
+}
+
+/// Running sums of what one newcomer did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Acts {
+    started: bool,
+    prompt: f32,
+    model: f32,
+    error: f32,
+    size: f32,
+    hours: f32,
+    pub(crate) recon: u16,
+    pub(crate) errors: u32,
+    answered: u32,
+    templates: Few,
+    prompts: u32,
+    models: Few,
+    hour: u32,
+    hour_requests: u32,
+    hour_cost: NanoUsd,
+    /// Requests in its busiest hour.
+    pub(crate) peak_requests: u32,
+    /// Cost of its dearest hour.
+    pub(crate) peak_cost: NanoUsd,
+}
+
+/// What the key's history says of a request, for [`Acts::note_request`].
+pub(crate) struct Seen<'a> {
+    pub(crate) features: &'a Features,
+    pub(crate) novelty: Novelty,
+    pub(crate) baseline: &'a Baseline,
+    /// How much more prompt templates vary on this key than on others of its cohort.
+    pub(crate) template_churn: f64,
+}
+
+fn add(sum: &mut f32, nats: f64, bounds: (f64, f64)) {
+    *sum = (f64::from(*sum) + nats).clamp(bounds.0, bounds.1) as f32;
+}
+
+impl Acts {
+    pub(crate) const NONE: Self = Self {
+        started: false,
+        prompt: 0.0,
+        model: 0.0,
+        error: 0.0,
+        size: 0.0,
+        hours: 0.0,
+        recon: 0,
+        errors: 0,
+        answered: 0,
+        templates: Few::EMPTY,
+        prompts: 0,
+        models: Few::EMPTY,
+        hour: 0,
+        hour_requests: 0,
+        hour_cost: NanoUsd::ZERO,
+        peak_requests: 0,
+        peak_cost: NanoUsd::ZERO,
+    };
+
+    /// What is known before a request is forwarded.
+    pub(crate) fn note_request(&mut self, request: &RequestContext, seen: &Seen<'_>) {
+        let hour = request.time.hour();
+        if hour != self.hour {
+            (self.hour, self.hour_requests, self.hour_cost) = (hour, 0, NanoUsd::ZERO);
+            add(&mut self.hours, seen.baseline.off_hours_nats(request.time), HOURS);
+        }
+        self.hour_requests = self.hour_requests.saturating_add(1);
+        self.peak_requests = self.peak_requests.max(self.hour_requests);
+        self.note_prompt(seen);
+        if seen.features.model != 0 {
+            let unknown = seen.novelty.has(dimension::MODEL);
+            if unknown && self.models.note(seen.features.model) && self.models.distinct >= 4 {
+                self.recon |= recon::ENUMERATED;
+            }
+            if self.started {
+                add(&mut self.model, if unknown { 0.26 } else { -0.1 }, MODEL);
+            }
+        }
+        // What the first request shows is in the type of the arrival already.
+        self.started = true;
+    }
+
+    /// Prompts: the key's own templates speak for the owner; beyond them a benign newcomer has a few of
+    /// its own, and a reseller's differ at each request (two Chinese restaurant processes).
+    fn note_prompt(&mut self, seen: &Seen<'_>) {
+        let template = seen.features.template;
+        if template == 0 {
+            return;
+        }
+        if !seen.novelty.has(dimension::TEMPLATE) {
+            if self.started {
+                add(&mut self.prompt, -1.1, PROMPT);
+            }
+            return;
+        }
+        let few = seen.template_churn.clamp(1.0, MANY);
+        let before = f64::from(self.prompts);
+        let new = self.templates.note(template);
+        if self.prompts > 0 {
+            let (thief, benign) = if new {
+                (MANY / (MANY + before), few / (few + before))
+            } else {
+                (1.0 / (MANY + before), 1.0 / (few + before))
+            };
+            // Most thieves have a few prompts of their own too: a mixture, so a repeat costs little.
+            add(&mut self.prompt, ln(0.6 + 0.4 * thief / benign), PROMPT);
+        }
+        self.prompts = self.prompts.saturating_add(1);
+    }
+
+    /// What is known after a request ended.
+    pub(crate) fn note_outcome(&mut self, event: &UsageEvent, baseline: &Baseline) {
+        let bits = recon_bits(event);
+        self.recon |= bits;
+        if is_error(bits) {
+            self.errors = self.errors.saturating_add(1);
+            add(&mut self.error, 1.2, ERROR);
+        } else if event.outcome == Outcome::Served {
+            self.answered = self.answered.saturating_add(1);
+            add(&mut self.error, -0.08, ERROR);
+        }
+        if self.errors >= 5 && self.errors > self.answered {
+            self.recon |= recon::BURST;
+        }
+        if event.outcome.was_forwarded() {
+            self.hour_cost += event.cost;
+            self.peak_cost = self.peak_cost.max(self.hour_cost);
+            add(&mut self.size, baseline.sizes_nats(&event.usage), SIZE);
+        }
+    }
+
+    /// Distinct kinds of reconnaissance.
+    pub(crate) const fn recon_kinds(&self) -> u32 {
+        self.recon.count_ones()
+    }
+
+    /// Whether this is a key checker at work: three kinds of probing, one of them deliberate, and one
+    /// failure in four or more. An honest caller collects kinds too, but over many successes.
+    pub(crate) const fn is_checker(&self) -> bool {
+        let deliberate = self.recon_kinds() >= 3 && self.recon & recon::DELIBERATE != 0 && self.errors >= 2;
+        let burst = self.recon_kinds() >= 4 && self.recon & recon::BURST != 0;
+        (deliberate || burst) && self.mostly_fails()
+    }
+
+    const fn mostly_fails(&self) -> bool {
+        self.errors.saturating_mul(3) >= self.answered
+    }
+
+    /// All factors, with `in_flight` requests more on the way.
+    pub(crate) fn factors(&self, baseline: &Baseline, in_flight: u32) -> Factors {
+        let requests = u64::from(self.peak_requests.max(self.hour_requests.saturating_add(in_flight)));
+        let by_requests = excess(requests as f64 / baseline.reference_requests());
+        let by_cost = excess(self.peak_cost.dollars() / baseline.reference_cost());
+        // Benign newcomers open a few connections; a hundred at once is one in ten of those that do.
+        let at_once = if in_flight < 8 { 1.0 } else { (f64::from(in_flight) / 2.0).sqrt() / 2.0 };
+        let kinds = if self.mostly_fails() { self.recon_kinds() } else { 0 };
+        let probing = f64::from(kinds.saturating_sub(1)) * 0.7;
+        Factors {
+            prompt: f64::from(self.prompt),
+            model: f64::from(self.model),
+            error: f64::from(self.error),
+            size: f64::from(self.size),
+            hours: f64::from(self.hours),
+            volume: ln(((by_requests + by_cost) / 2.0).clamp(1.0, 10.0)),
+            at_once: ln(at_once.clamp(1.0, 10.0)),
+            recon: probing.min(RECON_MAX),
+        }
+    }
+
+    /// Distinct prompt templates of its own, and requests with one.
+    pub(crate) const fn own_prompts(&self) -> (u16, u32) {
+        (self.templates.distinct, self.prompts)
+    }
+
+    /// Distinct models the key did not know.
+    pub(crate) const fn unknown_models(&self) -> u16 {
+        self.models.distinct
+    }
+}
+
+/// Chinese restaurant parameter of a reseller: nearly every prompt is new.
+const MANY: f64 = 20.0;
+// Lower bounds are the share of thieves who look like benign newcomers in that respect: seven of ten.
+const PROMPT: (f64, f64) = (-3.0, 3.0);
+const MODEL: (f64, f64) = (-0.36, 1.4);
+const ERROR: (f64, f64) = (-0.36, 2.1);
+const SIZE: (f64, f64) = (-0.36, 0.9);
+const HOURS: (f64, f64) = (-0.36, 0.7);
+const RECON_MAX: f64 = 2.1;
+const TOTAL: (f64, f64) = (-4.0, 6.0);
+
+/// An e-value for exceeding the key's own busiest hour `ratio` times: the calibrator `p^(-1/2) / 2` on a
+/// tail that falls like 1/ratio, which is what real keys do.
+fn excess(ratio: f64) -> f64 {
+    if ratio <= 4.0 { 1.0 } else { (ratio.sqrt() / 2.0).min(20.0) }
+}
+
+/// Evidence from behaviour, in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Factors {
+    pub(crate) prompt: f64,
+    pub(crate) model: f64,
+    pub(crate) error: f64,
+    pub(crate) size: f64,
+    pub(crate) hours: f64,
+    pub(crate) volume: f64,
+    pub(crate) at_once: f64,
+    pub(crate) recon: f64,
+}
+
+impl Factors {
+    /// The bounded sum.
+    pub(crate) fn total(&self) -> f64 {
+        let sum = self.prompt
+            + self.model
+            + self.error
+            + self.size
+            + self.hours
+            + self.volume
+            + self.at_once
+            + self.recon;
+        sum.clamp(TOTAL.0, TOTAL.1)
+    }
+}

@@ -1,0 +1,111 @@
+//! Judging one request before it is forwarded.
+
+use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::finding::{Decision, Finding, Tier, Verdict};
+use tokenwatch_model::time::Timestamp;
+
+use super::appraise::{Appraisal, is_newcomer};
+use super::{Engine, FOLLOW_DAYS, InFlight};
+use crate::explain;
+use crate::features::Features;
+use crate::known::Novelty;
+use crate::profile::KeyProfile;
+use crate::slot::fact;
+use crate::state::KeyState;
+
+impl Engine {
+    /// Decides about a request before it is forwarded. Reads the learned state and changes nothing.
+    ///
+    /// A request whose network and client are known to the key is never refused here, except on a canary
+    /// key. Requests in flight count as if they had been observed.
+    pub fn judge(
+        &self,
+        state: &KeyState,
+        profile: &KeyProfile,
+        request: &RequestContext,
+        in_flight: InFlight,
+    ) -> Verdict {
+        if profile.canary {
+            return refuse(f64::MAX, explain::canary(request));
+        }
+        if state.first_event().is_none() {
+            return Verdict::FORWARD;
+        }
+        let features = Features::of(request);
+        let novelty = state.known.compare(&features);
+        if novelty.is_none() || state.is_trusted(request) {
+            return Verdict::FORWARD;
+        }
+        if state.is_stolen(request) {
+            return refuse(profile.alert_days(), explain::stolen(request, profile.alert_days()));
+        }
+        if !is_newcomer(novelty) || self.is_learning(state, profile, request.time) {
+            return Verdict::FORWARD;
+        }
+        self.judge_newcomer(state, profile, request, &features, novelty, in_flight)
+    }
+
+    fn judge_newcomer(
+        &self,
+        state: &KeyState,
+        profile: &KeyProfile,
+        request: &RequestContext,
+        features: &Features,
+        novelty: Novelty,
+        in_flight: InFlight,
+    ) -> Verdict {
+        let now = request.time;
+        let appraisal = self.appraise(state, profile, request, features, novelty, in_flight);
+        let contained = state.slots.iter().find(|slot| {
+            slot.is_contained(now) && slot.context.as_ref().is_some_and(|context| context.matches(request))
+        });
+        let weight = &appraisal.weight;
+        let own = self.tier(profile, weight.score, weight.arrival, appraisal.slot.facts);
+        if contained.is_some() || own >= Some(Tier::Alert) {
+            let score = weight.score.max(contained.map_or(0.0, |slot| slot.score));
+            let tier = own.max(contained.and_then(|slot| slot.tier)).unwrap_or(Tier::Alert);
+            return refuse(score, self.explain_newcomer(state, profile, &appraisal, tier, score, request));
+        }
+        let crowd = self.crowd(state, profile, &appraisal, now, in_flight);
+        let crowd_days = crowd.as_ref().map_or(0.0, |(_, days)| *days);
+        let alert = profile.alert_days();
+        if let Some((crowd, days)) = crowd
+            && weight.arrival >= FOLLOW_DAYS
+            && (days >= alert || crowd.is_contained(now))
+        {
+            let finding = explain::crowd(crowd, &appraisal, Tier::Alert, days.max(alert), request);
+            return refuse(days.max(alert), finding);
+        }
+        let score = weight.score.max(crowd_days);
+        let watch = score >= self.config.notice_days.min(alert);
+        let decision = if watch { Decision::Watch } else { Decision::Forward };
+        Verdict { decision, once_in_days: score, finding: None }
+    }
+
+    /// Whether the key is so young that whoever comes defines it, and nothing hard speaks against that.
+    pub(crate) fn is_learning(&self, state: &KeyState, profile: &KeyProfile, now: Timestamp) -> bool {
+        let hard = profile.leaked.is_some_and(|leaked| leaked <= now) || state.theft_at.is_some();
+        state.maturity_days(now) < 1.0 && !hard
+    }
+
+    /// A finding about a newcomer.
+    pub(crate) fn explain_newcomer(
+        &self,
+        state: &KeyState,
+        profile: &KeyProfile,
+        appraisal: &Appraisal,
+        tier: Tier,
+        score: f64,
+        request: &RequestContext,
+    ) -> Finding {
+        let by_probing =
+            appraisal.slot.facts & fact::CHECKER != 0 && appraisal.weight.score < profile.alert_days();
+        let about = if by_probing { "recon" } else { "newcomer" };
+        let rates = self.rates(state, profile, appraisal.slot.first_seen);
+        explain::newcomer(about, appraisal, tier, score, request, &rates)
+    }
+}
+
+fn refuse(once_in_days: f64, finding: Finding) -> Verdict {
+    Verdict { decision: Decision::Refuse, once_in_days, finding: Some(Box::new(finding)) }
+}

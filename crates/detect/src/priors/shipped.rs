@@ -1,0 +1,102 @@
+//! The tables that ship with the program; what they assume is said in [`super`].
+
+use super::{Cause, Cohort, FleetPriors, Law};
+use crate::known::dimension;
+
+/// Changes every kind of key shares: a new component beside the old, a new workload on the same key, a
+/// migration of the old one.
+fn causes() -> Vec<Cause> {
+    vec![
+        Cause {
+            rate: 1.0 / 90.0,
+            law: Law {
+                source: [0.6, 0.4, 0.0, 0.0, 0.0, 0.0],
+                client: [0.70, 0.15, 0.05, 0.10],
+                usage: [0.5, 0.3, 0.2],
+                template: [0.1, 0.9],
+            },
+        },
+        Cause {
+            rate: 1.0 / 365.0,
+            law: Law {
+                source: [0.05, 0.05, 0.40, 0.10, 0.30, 0.10],
+                client: [0.75, 0.12, 0.08, 0.05],
+                usage: [0.75, 0.20, 0.05],
+                template: [0.1, 0.9],
+            },
+        },
+        Cause {
+            rate: 1.0 / 200.0,
+            law: Law {
+                source: [0.0, 0.1, 0.5, 0.1, 0.25, 0.05],
+                client: [0.90, 0.06, 0.03, 0.01],
+                usage: [0.93, 0.05, 0.02],
+                template: [0.95, 0.05],
+            },
+        },
+    ]
+}
+
+/// The look of thieves at their first request.
+fn thief() -> Law {
+    Law {
+        source: [0.02, 0.05, 0.23, 0.10, 0.35, 0.25],
+        client: [0.40, 0.08, 0.07, 0.45],
+        usage: [0.50, 0.32, 0.18],
+        template: [0.1, 0.9],
+    }
+}
+
+pub(super) fn tables() -> FleetPriors {
+    let service = Cohort {
+        share: 0.35,
+        source: [0.0, 0.0222, 0.003, 0.0006, 0.0010, 0.0003],
+        client: [0.0, 0.025, 0.010, 0.008],
+        usage: [0.0, 0.040, 0.0167],
+        template: 0.143,
+        client_given: [0.0, 0.03, 0.01, 0.004],
+        usage_given: [0.0, 0.03, 0.01],
+        template_given: 0.02,
+        causes: causes(),
+        means: [0.0; dimension::COUNT],
+    };
+    let pool = Cohort {
+        share: 0.25,
+        source: [0.0, 5.0, 0.004, 0.0006, 0.0015, 0.0003],
+        client_given: [0.0, 0.01, 0.005, 0.002],
+        template_given: 0.007,
+        ..service.clone()
+    };
+    let ci = Cohort {
+        share: 0.10,
+        source: [0.0, 2.0, 0.02, 0.005, 0.010, 0.003],
+        client: [0.0, 0.050, 0.0167, 0.0167],
+        template: 0.25,
+        client_given: [0.0, 0.05, 0.02, 0.01],
+        usage_given: [0.0, 0.05, 0.01],
+        template_given: 0.03,
+        ..service.clone()
+    };
+    let team = Cohort {
+        share: 0.20,
+        source: [0.0, 3.3, 0.60, 0.10, 0.40, 0.05],
+        client: [0.0, 0.20, 0.10, 0.03],
+        usage: [0.0, 0.067, 0.025],
+        template: 0.5,
+        client_given: [0.0, 0.03, 0.01, 0.0016],
+        usage_given: [0.0, 0.02, 0.004],
+        template_given: 0.035,
+        ..service.clone()
+    };
+    let public = Cohort {
+        share: 0.10,
+        source: [0.0, 50.0, 3.0, 0.30, 0.80, 0.10],
+        client: [0.0, 0.20, 0.10, 0.03],
+        client_given: [0.0, 0.01, 0.005, 0.0044],
+        usage_given: [0.0, 0.005, 0.0005],
+        template_given: 0.0035,
+        ..service.clone()
+    };
+    let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
+    FleetPriors { version: 1, cohorts, thief: thief() }
+}

@@ -1,0 +1,288 @@
+//! The learned state of one key, its clock, and its encoding.
+
+use serde::{Deserialize, Serialize};
+use tokenwatch_model::containment::ContextMatch;
+use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
+
+use crate::baseline::Baseline;
+use crate::churn::Churn;
+use crate::crowd::{CROWDS_MAX, Crowd};
+use crate::known::Known;
+use crate::slot::{SLOTS_MAX, Slot};
+use crate::windows::Windows;
+
+/// First byte of the encoding. A new layout gets a new byte; old bytes are refused, and the key relearns
+/// from the journal.
+const VERSION: u8 = 1;
+/// Trusted and stolen contexts kept per key.
+const SAID_MAX: usize = 16;
+/// Events may come so late and still count into the current windows.
+const LATE: u64 = 10 * MINUTE;
+/// A jump ahead is believed at once up to this, and beyond it when several events in a row agree.
+const AHEAD: u64 = 40 * DAY;
+const STRAYS_AHEAD: u8 = 3;
+const STRAYS_BEHIND: u8 = 16;
+
+/// Why bytes are not a key's state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeStateError {
+    /// Written by another version.
+    #[error("the state has version {0}, expected {VERSION}; it must be rebuilt from the journal")]
+    Version(u8),
+    /// Damaged.
+    #[error("the state is damaged; it must be rebuilt from the journal")]
+    Damaged,
+}
+
+/// How an event's time relates to the key's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timeliness {
+    /// It moves the key's time, or is a few minutes late.
+    Current,
+    /// Its time can not be believed or lies far back: it counts for identity only.
+    Stray,
+}
+
+/// Everything the engine has learned about one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyState {
+    last_seq: u64,
+    born: Option<Timestamp>,
+    now: Timestamp,
+    strays: u8,
+    active_hours: u32,
+    active_hour: u32,
+    /// When churn was last told of passing time.
+    churned: Timestamp,
+    pub(crate) known: Known,
+    pub(crate) churn: Option<Churn>,
+    pub(crate) baseline: Option<Baseline>,
+    pub(crate) windows: Windows,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) crowds: Vec<Crowd>,
+    trusted: Vec<(ContextMatch, Timestamp)>,
+    stolen: Vec<ContextMatch>,
+    pub(crate) alerted_at: Option<Timestamp>,
+    pub(crate) theft_at: Option<Timestamp>,
+    /// Rules told today: code of the rule and level.
+    fired: Vec<u16>,
+    fired_day: u32,
+}
+
+impl Default for KeyState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl KeyState {
+    /// A key nothing is known of.
+    pub fn new() -> Self {
+        Self {
+            last_seq: 0,
+            born: None,
+            now: Timestamp::default(),
+            strays: 0,
+            active_hours: 0,
+            active_hour: 0,
+            churned: Timestamp::default(),
+            known: Known::default(),
+            churn: None,
+            baseline: None,
+            windows: Windows::default(),
+            slots: Vec::new(),
+            crowds: Vec::new(),
+            trusted: Vec::new(),
+            stolen: Vec::new(),
+            alerted_at: None,
+            theft_at: None,
+            fired: Vec::new(),
+            fired_day: 0,
+        }
+    }
+
+    /// Bytes for the store: a version byte, then postcard.
+    pub fn encode(&self) -> Vec<u8> {
+        // Writing to a vector can not fail, and no type inside refuses to be written.
+        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
+    }
+
+    /// The inverse of [`KeyState::encode`].
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are from another version or damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeStateError> {
+        let (&version, rest) = bytes.split_first().ok_or(DecodeStateError::Damaged)?;
+        if version != VERSION {
+            return Err(DecodeStateError::Version(version));
+        }
+        let (state, left): (Self, _) =
+            postcard::take_from_bytes(rest).map_err(|_| DecodeStateError::Damaged)?;
+        let sound = left.is_empty()
+            && state.known.is_sound()
+            && state.baseline.as_ref().is_none_or(Baseline::is_sound)
+            && state.born.is_some() == state.baseline.is_some()
+            && state.born.is_some() == state.churn.is_some()
+            && state.slots.len() <= SLOTS_MAX
+            && state.crowds.len() <= CROWDS_MAX
+            && state.trusted.len() <= SAID_MAX
+            && state.stolen.len() <= SAID_MAX;
+        if sound { Ok(state) } else { Err(DecodeStateError::Damaged) }
+    }
+
+    /// The highest ordinal observed; see [`KeyState::accept`].
+    pub const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Whether a record with this ordinal is still to be applied, and if so marks it applied. Records
+    /// without ordinal (0) always are. `observe` calls it for events; a replay calls it for feedback.
+    pub fn accept(&mut self, seq: u64) -> bool {
+        if seq == 0 {
+            return true;
+        }
+        let fresh = seq > self.last_seq;
+        self.last_seq = self.last_seq.max(seq);
+        fresh
+    }
+
+    /// Time of the first event.
+    pub const fn first_event(&self) -> Option<Timestamp> {
+        self.born
+    }
+
+    /// The key's own time: its latest believable event.
+    pub const fn last_event(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether the key's own calls are known from a context: all of a request's values are known. For
+    /// investigation; judging needs more.
+    pub fn knows(&self, request: &RequestContext) -> bool {
+        self.born.is_some() && self.known.compare(&crate::features::Features::of(request)).is_none()
+    }
+
+    /// Newcomers on probation right now.
+    pub fn newcomers(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Lets the key's time follow an event.
+    pub(crate) fn advance(&mut self, time: Timestamp) -> Timeliness {
+        let Some(_) = self.born else {
+            (self.born, self.now, self.churned) = (Some(time), time, time);
+            return Timeliness::Current;
+        };
+        if time.since(self.now) > AHEAD {
+            self.strays = self.strays.saturating_add(1);
+            if self.strays < STRAYS_AHEAD {
+                return Timeliness::Stray;
+            }
+        } else if self.now.since(time) > DAY {
+            self.strays = self.strays.saturating_add(1);
+            if self.strays < STRAYS_BEHIND {
+                return Timeliness::Stray;
+            }
+            self.rewind(time);
+        } else if self.now.since(time) > LATE {
+            return Timeliness::Stray;
+        }
+        self.strays = 0;
+        self.now = self.now.max(time);
+        Timeliness::Current
+    }
+
+    /// Many events in a row say that the key's time was wrong.
+    fn rewind(&mut self, time: Timestamp) {
+        self.now = time;
+        self.born = self.born.map(|born| born.min(time));
+        self.churned = self.churned.min(time);
+        self.active_hour = 0;
+        self.windows = Windows::default();
+        if let Some(baseline) = &mut self.baseline {
+            baseline.rewind(time);
+        }
+        for slot in &mut self.slots {
+            slot.first_seen = slot.first_seen.min(time);
+            slot.last_seen = slot.last_seen.min(time);
+        }
+    }
+
+    /// Hours since birth, the unit of the known sets.
+    pub(crate) fn age_hours(&self, time: Timestamp) -> u32 {
+        self.born.map_or(0, |born| u32::try_from(time.since(born) / HOUR).unwrap_or(u32::MAX))
+    }
+
+    /// Days of history that count: calendar age, but no more than a day for every three active hours,
+    /// so that a key that was tried once and deployed a week later is still a new key.
+    pub(crate) fn maturity_days(&self, time: Timestamp) -> f64 {
+        let age = self.born.map_or(0.0, |born| time.since(born) as f64 / DAY as f64);
+        age.min(f64::from(self.active_hours) / 3.0)
+    }
+
+    /// Counts an hour with clean traffic.
+    pub(crate) fn note_active(&mut self, time: Timestamp) {
+        if time.hour() != self.active_hour {
+            self.active_hour = time.hour();
+            self.active_hours = self.active_hours.saturating_add(1);
+        }
+    }
+
+    /// Time since churn was last told, when that is a day or more.
+    pub(crate) fn take_churn_time(&mut self) -> Option<u64> {
+        let passed = self.now.since(self.churned);
+        (passed >= DAY).then(|| {
+            self.churned = self.now;
+            passed
+        })
+    }
+
+    /// Whether a person vouched for the request's context.
+    pub(crate) fn is_trusted(&self, request: &RequestContext) -> bool {
+        self.trusted.iter().any(|(context, until)| request.time < *until && context.matches(request))
+    }
+
+    /// Whether a person called the request's context a theft.
+    pub(crate) fn is_stolen(&self, request: &RequestContext) -> bool {
+        self.stolen.iter().any(|context| context.matches(request))
+    }
+
+    pub(crate) fn trust(&mut self, context: &ContextMatch, until: Timestamp) {
+        self.stolen.retain(|stolen| stolen != context);
+        self.trusted.retain(|(trusted, _)| trusted != context);
+        if self.trusted.len() >= SAID_MAX {
+            self.trusted.remove(0);
+        }
+        self.trusted.push((context.clone(), until));
+    }
+
+    pub(crate) fn distrust(&mut self, context: &ContextMatch) {
+        self.trusted.retain(|(trusted, _)| trusted != context);
+        self.stolen.retain(|stolen| stolen != context);
+        if self.stolen.len() >= SAID_MAX {
+            self.stolen.remove(0);
+        }
+        self.stolen.push(context.clone());
+    }
+
+    /// Whether a rule was told today at this level or above.
+    pub(crate) fn has_fired(&self, rule: u8, level: u8) -> bool {
+        self.fired_day == self.now.day()
+            && self
+                .fired
+                .iter()
+                .any(|&fired| fired >> 8 == u16::from(rule) && fired & 0xff >= u16::from(level))
+    }
+
+    /// Marks a rule as told today.
+    pub(crate) fn note_fired(&mut self, rule: u8, level: u8) {
+        if self.fired_day != self.now.day() {
+            self.fired_day = self.now.day();
+            self.fired.clear();
+        }
+        self.fired.retain(|&fired| fired >> 8 != u16::from(rule));
+        self.fired.push(u16::from(rule) << 8 | u16::from(level));
+    }
+}

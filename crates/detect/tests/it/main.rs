@@ -1,0 +1,10 @@
+//! Scenarios against the public API: simulated owners, thieves of the documented kinds, hostile input.
+
+mod benign;
+mod hostile;
+mod invariants;
+mod newcomers;
+mod rules;
+mod thefts;
+mod thieves;
+mod world;
