@@ -30,11 +30,20 @@ fn measure<T>(name: &str, mut call: impl FnMut() -> T) {
 
 /// A chat request of about `size` bytes: system prompt, a few turns, two tools.
 fn chat_body(size: usize) -> Vec<u8> {
-    let sentence = "The quick brown fox said \\\"hello\\\" to order 4711 and went on its way.\\n";
+    // Prose: a line break each 80 bytes, quotes now and then.
+    let paragraph = concat!(
+        "The customer wrote on Monday that order 4711 had not arrived, and asked for a refund.",
+        r"\n",
+        "Answer in a friendly tone, name the next step and the date by which it will be done.",
+        r"\n",
+        "If anything is unclear, ask back; never promise what the policy does not allow here.",
+        r#"\nClose with \"kind regards\" and the name of the team that takes care of it.\n"#,
+    );
     let turn = |role: &str, bytes: usize| {
-        format!(r#"{{"role":"{role}","content":"{}"}}"#, sentence.repeat(bytes / sentence.len()))
+        let text = paragraph.repeat(bytes.div_ceil(paragraph.len()));
+        format!(r#"{{"role":"{role}","content":"{text}"}}"#)
     };
-    let part = size.saturating_sub(400) / 5;
+    let part = size.saturating_sub(350) / 5;
     format!(
         r#"{{"model":"gpt-4o-mini","temperature":0.7,"stream":true,"max_tokens":512,"messages":[{},{},{},{}],"tools":[{{"type":"function","function":{{"name":"look_up","description":"finds an order","parameters":{{"type":"object","properties":{{"id":{{"type":"string"}}}}}}}}}}]}}"#,
         turn("system", part),

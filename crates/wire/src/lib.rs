@@ -6,7 +6,13 @@
 //! * No error, summary or hash holds content of a request or an answer.
 //! * Bytes that pass through are never re-serialised: what is changed is spliced, the rest is forwarded as it came.
 
+pub mod client;
+pub mod encoding;
+pub mod models;
+pub mod price;
+pub mod refuse;
 pub mod request;
 pub mod route;
+pub mod usage;
 
 mod json;
