@@ -13,6 +13,7 @@ pub mod price;
 pub mod refuse;
 pub mod request;
 pub mod route;
+pub mod tap;
 pub mod usage;
 
 mod json;

@@ -6,7 +6,7 @@
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::usage::TokenUsage;
 
-use crate::json::{Kind, ScanError, Scanner};
+use crate::json::{Kind, RawStr, ScanError, Scanner};
 
 #[cfg(test)]
 mod tests;
@@ -39,9 +39,14 @@ impl RawUsage {
         self.reasoning = reasoning.or(self.reasoning);
     }
 
+    /// Whether it states no tokens at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The counts in disjoint form; `None` when no tokens are stated at all.
     pub(crate) fn normalize(self, dialect: Dialect) -> Option<TokenUsage> {
-        if self == Self::default() {
+        if self.is_empty() {
             return None;
         }
         let cache_read = self.cached.unwrap_or(0);
@@ -83,15 +88,15 @@ impl RawUsage {
 
 /// Reads a usage object; `None` when the text is not an object or states no tokens.
 pub fn read_usage(dialect: Dialect, json: &str) -> Option<TokenUsage> {
-    scan_usage(&mut Scanner::new(json)).ok()?.normalize(dialect)
+    scan_usage(&mut Scanner::new(json)).ok()?.0.normalize(dialect)
 }
 
-/// Reads the usage object, or any other value, that comes next.
-pub(crate) fn scan_usage(scan: &mut Scanner<'_>) -> Result<RawUsage, ScanError> {
-    let mut usage = RawUsage::default();
+/// Reads the usage object, or any other value, that comes next; and the service tier, which Anthropic keeps there.
+pub(crate) fn scan_usage<'a>(scan: &mut Scanner<'a>) -> Result<(RawUsage, Option<RawStr<'a>>), ScanError> {
+    let (mut usage, mut tier) = (RawUsage::default(), None);
     if scan.peek()? != Kind::Object {
         scan.skip()?;
-        return Ok(usage);
+        return Ok((usage, tier));
     }
     let mut step = scan.open_object()?;
     while let Some(key) = scan.next_key(&mut step)? {
@@ -100,6 +105,7 @@ pub(crate) fn scan_usage(scan: &mut Scanner<'_>) -> Result<RawUsage, ScanError> 
             ("completion_tokens" | "output_tokens", Kind::Number) => usage.output = count(scan)?,
             ("total_tokens", Kind::Number) => usage.total = count(scan)?,
             ("cache_read_input_tokens", Kind::Number) => usage.cached = count(scan)?,
+            ("service_tier", Kind::String) => tier = Some(scan.string()?),
             ("cache_creation_input_tokens", Kind::Number) => usage.cache_creation = count(scan)?,
             (
                 "prompt_tokens_details"
@@ -112,7 +118,7 @@ pub(crate) fn scan_usage(scan: &mut Scanner<'_>) -> Result<RawUsage, ScanError> 
             _ => drop(scan.skip()?),
         }
     }
-    Ok(usage)
+    Ok((usage, tier))
 }
 
 fn scan_details(scan: &mut Scanner<'_>, usage: &mut RawUsage) -> Result<(), ScanError> {

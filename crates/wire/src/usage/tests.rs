@@ -103,7 +103,7 @@ fn later_counts_replace_earlier_ones() {
     for json in
         [r#"{"input_tokens":25,"output_tokens":1}"#, r#"{"output_tokens":9}"#, r#"{"output_tokens":15}"#]
     {
-        total.update(scan_usage(&mut Scanner::new(json)).unwrap());
+        total.update(scan_usage(&mut Scanner::new(json)).unwrap().0);
     }
     assert_eq!(total.normalize(Dialect::Anthropic), Some(usage(25, 0, 0, 0, 15, 0)));
     check(Dialect::OpenAi, r#"{"prompt_tokens":1,"prompt_tokens":2}"#, Some(usage(2, 0, 0, 0, 0, 0)));
