@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::Price;
+use crate::request::MODEL_LEN_MAX;
 
 type Models = HashMap<Cow<'static, str>, Price>;
 
@@ -33,6 +34,9 @@ pub(super) fn alias(model: &str) -> Option<(&'static str, &'static str)> {
 
 /// The price of the same model under another name. A price of nothing counts for a model's own name alone.
 pub(super) fn similar(models: &Models, model: &str) -> Option<Price> {
+    if model.len() > MODEL_LEN_MAX {
+        return None;
+    }
     let local = strip_region(model);
     let own = strip_vendor(local);
     [model, local, own].into_iter().find_map(|name| {

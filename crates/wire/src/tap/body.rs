@@ -191,7 +191,9 @@ impl BodyReader {
                 }
             }
             // A key, not text.
-            b':' => self.text_bytes = self.text_bytes.saturating_sub(self.string_bytes),
+            b':' => {
+                self.text_bytes = self.text_bytes.saturating_sub(std::mem::take(&mut self.string_bytes));
+            }
             b'{' | b'[' => self.depth = self.depth.saturating_add(1),
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
