@@ -20,10 +20,15 @@ pub(crate) enum Piece<'a> {
 
 impl<'a> RawStr<'a> {
     /// The string's value; `None` when it holds half a surrogate pair.
+    #[inline]
     pub(crate) fn decode(self) -> Option<Cow<'a, str>> {
         if !self.escaped {
             return Some(Cow::Borrowed(self.raw));
         }
+        self.unescape().map(Cow::Owned)
+    }
+
+    fn unescape(self) -> Option<String> {
         let mut text = String::with_capacity(self.raw.len());
         for piece in self.pieces() {
             match piece {
@@ -32,7 +37,7 @@ impl<'a> RawStr<'a> {
                 Piece::Lone => return None,
             }
         }
-        Some(Cow::Owned(text))
+        Some(text)
     }
 
     /// The string's stretches in order.

@@ -18,50 +18,6 @@ const BUFFER: usize = 256;
 /// What stands for everything variable.
 const FOLDED: &[u8] = b"0";
 
-/// Names that change from day to day in "today is …".
-const CALENDAR: [&[u8]; 40] = [
-    b"January",
-    b"February",
-    b"March",
-    b"April",
-    b"May",
-    b"June",
-    b"July",
-    b"August",
-    b"September",
-    b"October",
-    b"November",
-    b"December",
-    b"Jan",
-    b"Feb",
-    b"Mar",
-    b"Apr",
-    b"Jun",
-    b"Jul",
-    b"Aug",
-    b"Sep",
-    b"Sept",
-    b"Oct",
-    b"Nov",
-    b"Dec",
-    b"Monday",
-    b"Tuesday",
-    b"Wednesday",
-    b"Thursday",
-    b"Friday",
-    b"Saturday",
-    b"Sunday",
-    b"Mon",
-    b"Tue",
-    b"Wed",
-    b"Thu",
-    b"Fri",
-    b"Sat",
-    b"Sun",
-    b"AM",
-    b"PM",
-];
-
 /// Hashes texts as one. With `with_tail` the end of a long text counts too: equal heads are then not enough.
 pub(super) fn hash_flat(key: &[u8; 16], texts: &[RawStr<'_>], with_tail: bool) -> u64 {
     if texts.iter().all(|text| text.raw.is_empty()) {
@@ -135,24 +91,21 @@ impl Flattener {
     fn literal(&mut self, text: &[u8]) {
         let text = text.get(..text.len().min(self.work)).unwrap_or_default();
         self.work -= text.len();
-        let mut start = 0;
-        while start < text.len() && self.room > 0 {
-            let notable = find_notable(text, start);
-            let is_word = text.get(notable).is_some_and(|&byte| is_word_byte(byte));
-            let before = text.get(start..notable).unwrap_or_default();
-            let word_before =
-                if is_word { before.iter().rev().take_while(|&&byte| is_word_byte(byte)).count() } else { 0 };
-            let from = notable - word_before;
-            self.stretch(text.get(start..from).unwrap_or_default());
-            let rest = text.get(notable..).unwrap_or_default();
-            let class = if is_word { is_word_byte } else { is_space };
-            let end = notable + rest.iter().take_while(|&&byte| class(byte)).count();
-            if is_word {
-                self.word(text.get(from..end).unwrap_or_default());
-            } else if notable < text.len() {
-                self.pending_space = true;
+        let mut rest = text;
+        while !rest.is_empty() && self.room > 0 {
+            let (plain, notable) = rest.split_at_checked(find_notable(rest)).unwrap_or((rest, &[]));
+            if notable.first().is_some_and(|&byte| is(byte, WORD)) {
+                let word_before = plain.iter().rev().take_while(|&&byte| is(byte, WORD)).count();
+                let from = plain.len() - word_before;
+                let end = plain.len() + span(notable, WORD);
+                self.stretch(rest.get(..from).unwrap_or_default());
+                self.word(rest.get(from..end).unwrap_or_default());
+                rest = rest.get(end..).unwrap_or_default();
+            } else {
+                self.stretch(plain);
+                self.pending_space |= !notable.is_empty();
+                rest = notable.get(span(notable, SPACE)..).unwrap_or_default();
             }
-            start = end;
         }
     }
 
@@ -187,8 +140,7 @@ impl Flattener {
     fn segment(&mut self, name: &[u8]) {
         let has_digit = name.iter().any(u8::is_ascii_digit);
         if !has_digit {
-            let is_date = name.first().is_some_and(u8::is_ascii_uppercase) && CALENDAR.contains(&name);
-            return self.emit(if is_date { FOLDED } else { name });
+            return self.emit(if is_calendar_name(name) { FOLDED } else { name });
         }
         if name.len() >= 8 || name.iter().all(u8::is_ascii_hexdigit) {
             return self.emit(FOLDED);
@@ -233,40 +185,100 @@ impl Flattener {
     }
 }
 
-const fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+/// What a byte can be part of.
+static CLASSES: [u8; 256] = classes();
+/// A digit, a capital, white space but the space: something variable may start here.
+const NOTABLE: u8 = 1;
+/// A space.
+const BLANK: u8 = 2;
+/// White space.
+const SPACE: u8 = 4;
+/// A letter, digit, dash or underscore.
+const WORD: u8 = 8;
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        classes[byte as usize] = match byte {
+            b' ' => BLANK | SPACE,
+            b'\t' | b'\n' | b'\r' => NOTABLE | SPACE,
+            b'0'..=b'9' | b'A'..=b'Z' => NOTABLE | WORD,
+            b'a'..=b'z' | b'-' | b'_' => WORD,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
 }
 
-const fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'_')
+/// Whether a byte is of one of the classes.
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
 }
 
-/// Whether a byte may start or be part of something variable: a digit, a capital, white space but the space.
-const fn is_notable(byte: u8) -> bool {
-    byte.is_ascii_digit() | byte.is_ascii_uppercase() | (byte.wrapping_sub(b'\t') < 5)
+/// Length of the start of a text that is all of a class.
+fn span(text: &[u8], class: u8) -> usize {
+    text.iter().take_while(|&&byte| is(byte, class)).count()
 }
 
-/// Position of the first notable byte or of two spaces in a row at or after `from`, else the length.
-///
-/// Blocks are tested without branches, which compiles to vector instructions.
-fn find_notable(text: &[u8], from: usize) -> usize {
-    let rest = text.get(from..).unwrap_or_default();
-    let next = rest.get(1..).unwrap_or_default();
-    let notable = |byte: u8, next: u8| is_notable(byte) | ((byte == b' ') & (next == b' '));
-    let plain = rest
-        .as_chunks::<16>()
-        .0
-        .iter()
-        .zip(next.as_chunks::<16>().0)
-        .take_while(|(block, next)| {
-            !block.iter().zip(*next).fold(false, |found, (&byte, &next)| found | notable(byte, next))
-        })
-        .count()
-        * 16;
-    let tail = rest.get(plain..).unwrap_or_default();
-    let followers = tail.iter().skip(1).copied().chain([0]);
-    let found = tail.iter().zip(followers).position(|(&byte, next)| notable(byte, next));
-    from + plain + found.unwrap_or(tail.len())
+/// Length of the start of a text without notable bytes and without two spaces in a row.
+fn find_notable(text: &[u8]) -> usize {
+    let mut before = 0;
+    let stop = text.iter().position(|&byte| {
+        let class = CLASSES[usize::from(byte)];
+        let is_double = class & before & BLANK;
+        before = class;
+        (class & NOTABLE) | is_double != 0
+    });
+    stop.unwrap_or(text.len())
+}
+
+/// Names that change from day to day in "today is …".
+const fn is_calendar_name(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"January"
+            | b"February"
+            | b"March"
+            | b"April"
+            | b"May"
+            | b"June"
+            | b"July"
+            | b"August"
+            | b"September"
+            | b"October"
+            | b"November"
+            | b"December"
+            | b"Jan"
+            | b"Feb"
+            | b"Mar"
+            | b"Apr"
+            | b"Jun"
+            | b"Jul"
+            | b"Aug"
+            | b"Sep"
+            | b"Sept"
+            | b"Oct"
+            | b"Nov"
+            | b"Dec"
+            | b"Monday"
+            | b"Tuesday"
+            | b"Wednesday"
+            | b"Thursday"
+            | b"Friday"
+            | b"Saturday"
+            | b"Sunday"
+            | b"Mon"
+            | b"Tue"
+            | b"Wed"
+            | b"Thu"
+            | b"Fri"
+            | b"Sat"
+            | b"Sun"
+            | b"AM"
+            | b"PM"
+    )
 }
 
 fn is_uuid(run: &[u8]) -> bool {

@@ -78,10 +78,19 @@ impl BodyReader {
             if self.is_in_string {
                 let taken = self.push_string(bytes);
                 bytes = bytes.get(taken..).unwrap_or_default();
-            } else {
+                continue;
+            }
+            // White space, numbers and words matter only as part of a value that is kept.
+            let plain =
+                if self.depth == 0 { 0 } else { bytes.iter().take_while(|byte| is_plain(**byte)).count() };
+            if plain == 0 {
                 self.push_structure(first);
                 bytes = rest;
+                continue;
             }
+            let (run, after) = bytes.split_at_checked(plain).unwrap_or((bytes, &[]));
+            self.keep_value(run);
+            bytes = after;
         }
     }
 
@@ -198,9 +207,7 @@ impl BodyReader {
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
-        if self.is_in_value {
-            self.keep(&[byte]);
-        }
+        self.keep_value(&[byte]);
     }
 
     /// Whether a string that begins or is being read here is a key of the top level.
@@ -208,18 +215,26 @@ impl BodyReader {
         self.depth == 1 && !self.is_in_value
     }
 
+    /// Keeps part of a string: of a key, or of a value that matters.
     fn keep(&mut self, bytes: &[u8]) {
-        if self.is_key() {
-            let room = (KEY_LEN_MAX + 1).saturating_sub(self.key.len());
-            self.key.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
-        } else if self.member.is_some() {
-            if self.value.len() + bytes.len() > self.limit {
-                self.is_value_too_large = true;
-                self.value = Vec::new();
-            }
-            if !self.is_value_too_large {
-                self.value.extend_from_slice(bytes);
-            }
+        if !self.is_key() {
+            return self.keep_value(bytes);
+        }
+        let room = (KEY_LEN_MAX + 1).saturating_sub(self.key.len());
+        self.key.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+    }
+
+    /// Keeps part of a value, if it is one that matters.
+    fn keep_value(&mut self, bytes: &[u8]) {
+        if self.member.is_none() || !self.is_in_value {
+            return;
+        }
+        if self.value.len() + bytes.len() > self.limit {
+            self.is_value_too_large = true;
+            self.value = Vec::new();
+        }
+        if !self.is_value_too_large {
+            self.value.extend_from_slice(bytes);
         }
     }
 
@@ -241,6 +256,10 @@ impl BodyReader {
             Member::Error => self.has_error |= value.trim_ascii() != b"null",
         }
     }
+}
+
+const fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b':' | b',')
 }
 
 fn as_text(value: Option<&Vec<u8>>) -> Option<&str> {
