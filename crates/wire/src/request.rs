@@ -23,7 +23,7 @@ pub use shape::ShapeKey;
 
 /// Longest model name that is accepted, in bytes.
 pub const MODEL_LEN_MAX: usize = 256;
-/// Most different models that one batch may name.
+/// Most different models that one request may name.
 pub const MODELS_MAX: usize = 64;
 /// Most keys in an object that is read.
 pub const KEYS_MAX: usize = 256;
@@ -33,7 +33,7 @@ pub const KEYS_MAX: usize = 256;
 pub struct ParsedRequest {
     /// The model; empty when the body names none.
     pub model: SmolStr,
-    /// Models beyond the first that a batch names, each once, in order.
+    /// Models beyond the first that a batch, or a list to fall back to, names; each once, in order.
     pub further_models: Vec<SmolStr>,
     /// Whether a stream is asked for.
     pub stream: bool,
@@ -139,8 +139,8 @@ pub enum ParseRequestError {
         /// Byte offset of the value.
         at: usize,
     },
-    /// A batch names too many models.
-    #[error("the batch names more than {MODELS_MAX} models: split it")]
+    /// A batch, or a list to fall back to, names too many models.
+    #[error("the request names more than {MODELS_MAX} models: split it")]
     TooManyModels,
 }
 

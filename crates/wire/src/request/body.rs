@@ -33,6 +33,8 @@ const FIELDS: &[&str] = &[
     "functions",
     "additional_messages",
     "thread",
+    "session",
+    "models",
     "requests",
     "tool_choice",
     "response_format",
@@ -179,7 +181,8 @@ impl<'a> Reader<'a, '_> {
             "input" => self.read_input()?,
             "prompt" => self.read_prompt()?,
             "tools" | "functions" => self.read_tools()?,
-            "thread" => self.read_thread()?,
+            "thread" | "session" => self.read_nested()?,
+            "models" => self.read_models()?,
             "tool_choice" | "response_format" | "reasoning" | "thinking" | "text" => return self.read_kind(),
             "temperature"
             | "top_p"
@@ -203,6 +206,24 @@ impl<'a> Reader<'a, '_> {
 
     fn read_model(&mut self) -> Result<(), ParseRequestError> {
         let Some(model) = self.read_name("model", MODEL_LEN_MAX)? else { return Ok(()) };
+        self.keep_model(model)
+    }
+
+    /// Models to fall back to: an extension of servers that route among several.
+    fn read_models(&mut self) -> Result<(), ParseRequestError> {
+        if self.scan.peek()? != Kind::Array {
+            return self.skip();
+        }
+        let mut step = self.scan.open_array()?;
+        while self.scan.next_item(&mut step)? {
+            if let Some(model) = self.read_name("models", MODEL_LEN_MAX)? {
+                self.keep_model(model)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_model(&mut self, model: SmolStr) -> Result<(), ParseRequestError> {
         if self.found.model.is_empty() {
             self.found.model = model;
         } else if self.found.model != model && !self.found.further_models.contains(&model) {
@@ -325,13 +346,19 @@ impl<'a> Reader<'a, '_> {
         self.read_prompt()
     }
 
-    fn read_thread(&mut self) -> Result<(), ParseRequestError> {
+    /// `thread` of a run, `session` of a realtime token: parts of a request one level down.
+    fn read_nested(&mut self) -> Result<(), ParseRequestError> {
         if self.scan.peek()? != Kind::Object {
             return self.skip();
         }
-        let mut members = Members::open(&mut self.scan, &["messages"])?;
+        let mut members = Members::open(&mut self.scan, &["messages", "model", "instructions"])?;
         while let Some(key) = members.next(&mut self.scan)? {
-            if key == "messages" { self.read_messages()? } else { self.skip()? }
+            match &*key {
+                "messages" => self.read_messages()?,
+                "model" => self.read_model()?,
+                "instructions" => self.read_template()?,
+                _ => self.skip()?,
+            }
         }
         Ok(())
     }

@@ -246,6 +246,23 @@ fn batches_name_all_their_models() {
     assert_eq!(parse_batch(&many), Err(ParseRequestError::TooManyModels));
 }
 
+#[test]
+fn models_are_found_wherever_a_server_would_take_them_from() {
+    let request = chat(r#"{"model":"a","models":["b","a",null,"c"]}"#).unwrap();
+    assert_eq!((request.model.as_str(), request.further_models.len()), ("a", 2));
+    let request = chat(r#"{"models":["b"],"model":"a"}"#).unwrap();
+    assert_eq!((request.model.as_str(), request.further_models[0].as_str()), ("b", "a"));
+    let session = r#"{"session":{"type":"realtime","model":"gpt-realtime","instructions":"You help."}}"#;
+    let request = chat(session).unwrap();
+    assert_eq!(request.model, "gpt-realtime");
+    assert_ne!(request.shape.template, 0);
+    check_refused(r#"{"models":[["a"]]}"#, "models (byte 11): expected a string");
+    check_refused(
+        r#"{"session":{"Model":"a"}}"#,
+        "the key at byte 12 differs from model only in case: write model",
+    );
+}
+
 #[track_caller]
 fn check_estimate(endpoint: Endpoint, body: &Value, want: u64) {
     let request = parse(Dialect::OpenAi, endpoint, body.to_string().as_bytes(), &KEY).unwrap();
