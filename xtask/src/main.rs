@@ -1,5 +1,5 @@
-//! Automation for people who work on TokenWatch.
+//! Automation for people who work on TokenWatch: `cargo xtask <task>`.
 
 fn main() -> anyhow::Result<()> {
-    anyhow::bail!("no task of that name")
+    xtask::run(std::env::args().skip(1).collect())
 }

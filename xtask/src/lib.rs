@@ -1,0 +1,32 @@
+//! The tasks of `cargo xtask`, one module each. A library, so that tests enforce what the tasks check.
+
+pub mod bench;
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+/// What `cargo xtask` prints when asked for nothing it knows.
+const USAGE: &str = "\
+Tasks:
+  bench gateway [--quick] [--json FILE]         measure the gateway against nginx; `bench --help` has more";
+
+/// Runs the task that the first argument names.
+///
+/// # Errors
+/// When there is no such task, or it fails; the message is for the person at the terminal.
+pub fn run(arguments: Vec<String>) -> anyhow::Result<()> {
+    let Some((task, rest)) = arguments.split_first() else { bail!("no task given\n\n{USAGE}") };
+    match task.as_str() {
+        "bench" => bench::run(rest),
+        other => bail!("there is no task `{other}`\n\n{USAGE}"),
+    }
+}
+
+/// The root of the repository: the folder above this crate.
+///
+/// # Errors
+/// Never in a checkout.
+pub fn repository() -> anyhow::Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask is not in a repository")
+}
