@@ -1,7 +1,6 @@
 //! The tasks of `cargo xtask`, one module each. A library, so that tests enforce what the tasks check.
 
-pub mod networks;
-pub mod tidy;
+pub mod bench;
 
 use std::path::Path;
 
@@ -10,18 +9,16 @@ use anyhow::{Context, bail};
 /// What `cargo xtask` prints when asked for nothing it knows.
 const USAGE: &str = "\
 Tasks:
-  tidy                                          check the rules of the repository; no output is good
-  networks --geo DIR --lists DIR --out DIR      make the bundled network table from its sources and verify it";
+  bench gateway [--quick] [--json FILE]         measure the gateway against nginx; `bench --help` has more";
 
 /// Runs the task that the first argument names.
 ///
 /// # Errors
 /// When there is no such task, or it fails; the message is for the person at the terminal.
-pub fn run(arguments: &[String]) -> anyhow::Result<()> {
+pub fn run(arguments: Vec<String>) -> anyhow::Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("no task given\n\n{USAGE}") };
     match task.as_str() {
-        "tidy" => tidy::run(repository()?),
-        "networks" => networks::run(rest),
+        "bench" => bench::run(rest),
         other => bail!("there is no task `{other}`\n\n{USAGE}"),
     }
 }

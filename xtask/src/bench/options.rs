@@ -1,0 +1,193 @@
+//! The command line of `cargo xtask bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::goals::STREAMS_FULL;
+use super::load::Times;
+use super::traffic::Kind;
+
+/// What `--help` prints.
+pub(super) const USAGE: &str = "\
+Measures the gateway with everything on against nginx, on this machine and loopback only.
+
+Usage: cargo xtask bench gateway [options]
+
+  --quick             a minute instead of several: short measures, one round, fewer streams
+  --rounds N          rounds, 1 to 20; targets take turns in each, the best round is shown (3; quick: 1)
+  --json FILE         write every round's figures to FILE
+  --binary PATH       measure this tokenwatch instead of building one with the profile `dist`
+  --keep-running N    measure nothing: put tokenwatch under load for N seconds, for a profiler
+  --load KIND         the load for --keep-running: chat, burst or paced (chat)
+
+Exits with 1 when a floor is missed or tokenwatch could not be measured.";
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    /// Print the usage.
+    Help,
+    /// The bench.
+    Gateway(Options),
+    /// Hidden: serve as the mock.
+    Mock { port: u16 },
+    /// Hidden: become another program, pinned and tied to its parent.
+    Launch { core: usize, command: Vec<String> },
+}
+
+/// Options of the bench.
+#[derive(Debug, PartialEq)]
+pub(super) struct Options {
+    pub(super) quick: bool,
+    pub(super) rounds: usize,
+    pub(super) json: Option<PathBuf>,
+    pub(super) binary: Option<PathBuf>,
+    pub(super) keep_running: Option<Duration>,
+    pub(super) load: Kind,
+}
+
+impl Options {
+    /// Times of a closed-loop measure.
+    pub(super) fn closed(&self) -> Times {
+        self.times(1_000, 5_000)
+    }
+
+    /// Times of a measure at one connection, or by schedule.
+    pub(super) fn latency(&self) -> Times {
+        self.times(2_500, 8_000)
+    }
+
+    fn times(&self, quick_ms: u64, full_ms: u64) -> Times {
+        let measured = Duration::from_millis(if self.quick { quick_ms } else { full_ms });
+        Times { warm: Duration::from_millis(500), measured }
+    }
+
+    /// Paced streams, one after the other, on each connection.
+    pub(super) const fn paced_each(&self) -> usize {
+        if self.quick { 2 } else { 6 }
+    }
+
+    /// Streams that are held open at the same time.
+    pub(super) const fn streams(&self) -> usize {
+        if self.quick { STREAMS_FULL / 10 } else { STREAMS_FULL }
+    }
+}
+
+/// Reads the arguments after `bench`.
+///
+/// # Errors
+/// When one is unknown, lacks its value or is out of range.
+pub(super) fn parse(arguments: &[String]) -> anyhow::Result<Command> {
+    let Some((task, rest)) = arguments.split_first() else { return Ok(Command::Help) };
+    match task.as_str() {
+        "gateway" => parse_gateway(rest),
+        "mock" => match rest {
+            [flag, port] if flag == "--port" => Ok(Command::Mock { port: port.parse()? }),
+            _ => bail!("usage: bench mock --port PORT"),
+        },
+        "launch" => match rest {
+            [flag, core, dashes, command @ ..] if flag == "--core" && dashes == "--" => {
+                Ok(Command::Launch { core: core.parse()?, command: command.to_vec() })
+            }
+            _ => bail!("usage: bench launch --core N -- PROGRAM ARGUMENTS"),
+        },
+        "--help" | "-h" | "help" => Ok(Command::Help),
+        other => bail!("there is no bench `{other}`\n\n{USAGE}"),
+    }
+}
+
+fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
+    let mut options =
+        Options { quick: false, rounds: 0, json: None, binary: None, keep_running: None, load: Kind::Chat };
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--quick" => options.quick = true,
+            "--rounds" => options.rounds = parse_number(argument, value()?, 1, 20)?,
+            "--json" => options.json = Some(value()?.into()),
+            "--binary" => options.binary = Some(value()?.into()),
+            "--keep-running" => {
+                let seconds = parse_number(argument, value()?, 1, 3_600)?;
+                options.keep_running = Some(Duration::from_secs(seconds as u64));
+            }
+            "--load" => {
+                options.load = match value()?.as_str() {
+                    "chat" => Kind::Chat,
+                    "burst" => Kind::Burst,
+                    "paced" => Kind::Paced,
+                    other => bail!("--load is chat, burst or paced, not `{other}`"),
+                }
+            }
+            "--help" | "-h" => return Ok(Command::Help),
+            other => bail!("there is no option `{other}`\n\n{USAGE}"),
+        }
+    }
+    if options.rounds == 0 {
+        options.rounds = if options.quick { 1 } else { 3 };
+    }
+    Ok(Command::Gateway(options))
+}
+
+fn parse_number(name: &str, text: &str, min: usize, max: usize) -> anyhow::Result<usize> {
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => bail!("{name} must be a number from {min} to {max}, not `{text}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> anyhow::Result<Command> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read() {
+        let Command::Gateway(options) =
+            parse_line("gateway --rounds 5 --json a.json --binary b --keep-running 60 --load paced").unwrap()
+        else {
+            panic!("not the bench");
+        };
+        assert_eq!((options.quick, options.rounds), (false, 5));
+        assert_eq!((options.json, options.binary), (Some("a.json".into()), Some("b".into())));
+        assert_eq!((options.keep_running, options.load), (Some(Duration::from_secs(60)), Kind::Paced));
+    }
+
+    #[test]
+    fn a_quick_bench_has_one_round_unless_told_otherwise() {
+        let rounds = |line| match parse_line(line).unwrap() {
+            Command::Gateway(options) => options.rounds,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rounds("gateway"), 3);
+        assert_eq!(rounds("gateway --quick"), 1);
+        assert_eq!(rounds("gateway --rounds 2 --quick"), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, part) in [
+            ("gatway", "`gatway`"),
+            ("gateway --fast", "`--fast`"),
+            ("gateway --rounds", "--rounds needs a value"),
+            ("gateway --rounds 0", "1 to 20"),
+            ("gateway --load tea", "`tea`"),
+        ] {
+            let error = parse_line(line).unwrap_err().to_string();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn hidden_commands_are_read() {
+        assert_eq!(parse_line("mock --port 9").unwrap(), Command::Mock { port: 9 });
+        let command = vec!["ls".to_owned(), "-l".to_owned()];
+        assert_eq!(parse_line("launch --core 1 -- ls -l").unwrap(), Command::Launch { core: 1, command });
+        assert_eq!(parse_line("").unwrap(), Command::Help);
+    }
+}
