@@ -5,7 +5,8 @@ The contracts, in one place:
 * ``tokenwatch mock-provider --listen 127.0.0.1:0 --openai-key K --anthropic-key K`` prints one JSON line with the field
   ``listen`` on stdout and serves until it is terminated. ``x-mock-*`` request headers steer its answers. Its request ids
   end in a running number in hexadecimal, which counts the requests it has received.
-* ``tokenwatch --state-dir DIR key issue --name NAME [--model GLOB]... --json`` prints JSON with ``id`` and ``key``.
+* ``tokenwatch --state-dir DIR key issue --name NAME [--model GLOB]... --json`` prints JSON with ``id`` and ``key``;
+  ``key revoke NAME`` and ``key list --json`` do what they say.
 * ``tokenwatch serve --config FILE --state-dir DIR`` serves until SIGTERM, drains, and exits with 0. SIGHUP makes it read
   its configuration and credential files again.
 * ``GET /healthz`` and ``/readyz`` on the gateway's port; ``GET /metrics`` on the admin port, where every finished request
@@ -248,7 +249,8 @@ class Gateway(Process):
             "log": {"level": "debug"},
             "provider": providers,
             # What the engine thinks of this traffic is tested elsewhere.
-            "defaults": {"mode": "observe", "scope": {"endpoints": ENDPOINTS}},
+            "containment": {"mode": "observe"},
+            "defaults": {"scope": {"endpoints": ENDPOINTS}},
         }
 
     def put_credential(self, dialect: str, secret: str) -> None:

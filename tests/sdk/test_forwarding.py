@@ -36,10 +36,12 @@ def test_the_body_travels_byte_for_byte(recorded: Gateway, recorder: Recorder) -
 
 def test_only_the_usage_option_is_added_to_a_stream(recorded: Gateway, recorder: Recorder) -> None:
     body = json.dumps(chat(stream=True), indent=3).encode()
-    assert post(recorded, body, "content-type: application/json") == 200
+    assert post(recorded, body, "content-type: application/json", "accept-encoding: gzip, deflate") == 200
     sent = json.loads(recorder.last.body)
     assert sent.pop("stream_options") == {"include_usage": True}
     assert sent == json.loads(body)
+    # What is to be taken out of the answer again must arrive uncompressed.
+    assert recorder.last.values("accept-encoding") == ["identity"]
     # Everything else is still the caller's own text.
     assert b'"messages": [\n' in recorder.last.body
 

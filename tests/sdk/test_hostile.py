@@ -70,7 +70,7 @@ def check_openai(answer: Answer, status: int) -> str:
     assert answer.status == status, answer
     assert answer.whole
     assert answer.values("content-type") == ["application/json"]
-    assert answer.values("x-tokenwatch-request-id") != []
+    assert answer.values("x-request-id") != []
     error = answer.json()["error"]
     assert set(error) >= {"message", "type", "param", "code"}
     assert len(error["message"].split()) > 2
