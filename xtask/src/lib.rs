@@ -1,6 +1,8 @@
 //! The tasks of `cargo xtask`, one module each. A library, so that tests enforce what the tasks check.
 
 pub mod bench;
+pub mod networks;
+pub mod tidy;
 
 use std::path::Path;
 
@@ -9,16 +11,20 @@ use anyhow::{Context, bail};
 /// What `cargo xtask` prints when asked for nothing it knows.
 const USAGE: &str = "\
 Tasks:
-  bench gateway [--quick] [--json FILE]         measure the gateway against nginx; `bench --help` has more";
+  bench gateway [--quick] [--json FILE]         measure the gateway against nginx; `bench --help` has more
+  tidy                                          check the rules of the repository; no output is good
+  networks --geo DIR --lists DIR --out DIR      make the bundled network table from its sources and verify it";
 
 /// Runs the task that the first argument names.
 ///
 /// # Errors
 /// When there is no such task, or it fails; the message is for the person at the terminal.
-pub fn run(arguments: Vec<String>) -> anyhow::Result<()> {
+pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("no task given\n\n{USAGE}") };
     match task.as_str() {
         "bench" => bench::run(rest),
+        "tidy" => tidy::run(repository()?),
+        "networks" => networks::run(rest),
         other => bail!("there is no task `{other}`\n\n{USAGE}"),
     }
 }

@@ -1,3 +1,101 @@
-//! The binary `tokenwatch`.
+//! The binary `tokenwatch`: one module per command. Data goes to standard output, messages to standard error.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`).
 
-fn main() {}
+mod adapters;
+mod app;
+mod build;
+mod commands;
+mod config;
+mod load;
+mod output;
+mod state;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Guards LLM API keys: a gateway that notices when a key is stolen and stops the thief while the owner works on.
+#[derive(Parser)]
+#[command(name = "tokenwatch", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Common {
+    /// Folder with keys, incidents, events and what was learned [default: $XDG_DATA_HOME/tokenwatch or
+    /// ~/.local/share/tokenwatch]
+    #[arg(long, global = true, env = "TOKENWATCH_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Configuration file; without one, OPENAI_API_KEY and ANTHROPIC_API_KEY in the environment are enough
+    #[arg(long, global = true, env = "TOKENWATCH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Common {
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(state::default_dir)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway and the admin API
+    Serve(commands::serve::Args),
+    /// Check the configuration and the state, and say what is wrong
+    Check(commands::check::Args),
+    /// Issue, list, show, change and end virtual keys
+    #[command(subcommand)]
+    Key(commands::key::Args),
+    /// Register owners: teams and services with people to page
+    #[command(subcommand)]
+    Owner(commands::owner::Args),
+    /// Show providers, their credentials and prices
+    #[command(subcommand)]
+    Provider(commands::provider::Args),
+    /// List, show and close incidents
+    #[command(subcommand)]
+    Incident(commands::incident::Args),
+    /// Steal a key and watch it be contained: real traffic, real gateway, no provider needed
+    Demo(commands::demo::Args),
+    /// Show and verify the audit log
+    #[command(subcommand)]
+    Audit(commands::audit::Args),
+    /// Print a completion script for a shell
+    Completions(commands::completions::Args),
+    /// Run the built-in mock provider, for tests
+    #[command(hide = true)]
+    MockProvider(commands::mock_provider::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    let result = match command {
+        Command::Serve(args) => commands::serve::run(&common, &args),
+        Command::Check(args) => commands::check::run(&common, &args),
+        Command::Key(args) => commands::key::run(&common, args),
+        Command::Owner(args) => commands::owner::run(&common, args),
+        Command::Provider(args) => commands::provider::run(&common, &args),
+        Command::Incident(args) => commands::incident::run(&common, args),
+        Command::Demo(args) => commands::demo::run(&common, &args),
+        Command::Audit(args) => commands::audit::run(&common, &args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::MockProvider(args) => commands::mock_provider::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

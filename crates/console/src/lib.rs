@@ -1,1 +1,13 @@
-//! The admin API and the plan executor.
+//! The console: administration of keys, owners and incidents, the responder that acts on findings, and the
+//! admin API.
+//!
+//! Invariants:
+//! * It sees the store through [`records::Records`] only; every change carries its audit entry.
+//! * A finding becomes a plan, a plan becomes rows in one transaction, and only then is it in force.
+//! * Credentials are handed out once and never logged.
+
+pub mod cases;
+pub mod follow;
+pub mod manage;
+pub mod records;
+pub mod responder;

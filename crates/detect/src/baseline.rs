@@ -93,6 +93,11 @@ impl Baseline {
         }
     }
 
+    /// The days that ended, oldest first.
+    pub(crate) fn ended_days(&self) -> &[Day] {
+        &self.days
+    }
+
     /// Closes the hours and days that ended before `now`.
     pub(crate) fn roll(&mut self, now: Timestamp) {
         let day = now.day();

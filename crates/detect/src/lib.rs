@@ -42,6 +42,7 @@ mod profile;
 mod rules;
 mod slot;
 mod state;
+mod view;
 mod windows;
 
 pub use config::{Config, RuleSet, UnknownRuleError};
@@ -52,3 +53,4 @@ pub use priors::{FleetPriors, NewcomerType};
 pub use profile::{FALSE_ALARMS_PER_YEAR, KeyProfile};
 pub use rules::{About, catalogue};
 pub use state::{DecodeStateError, KeyState};
+pub use view::{KnownCounts, Suspect, Usual};

@@ -236,15 +236,15 @@ mod tests {
     #[test]
     fn guards_fall_however_they_end() {
         let gauges = Gauges::<(ConnectionState,)>::new(1.0);
-        let mut connection = gauges.enter((ConnectionState::Idle,));
-        connection.switch((ConnectionState::Busy,));
-        assert_eq!((gauges.get((ConnectionState::Idle,)), gauges.get((ConnectionState::Busy,))), (0, 1));
+        let mut connection = gauges.enter((ConnectionState::Handshake,));
+        connection.switch((ConnectionState::Open,));
+        assert_eq!((gauges.get((ConnectionState::Handshake,)), gauges.get((ConnectionState::Open,))), (0, 1));
         let panicked = std::thread::spawn(move || {
             let _held = connection;
             panic!("as a task may");
         });
         assert!(panicked.join().is_err());
-        assert_eq!(gauges.get((ConnectionState::Busy,)), 0);
+        assert_eq!(gauges.get((ConnectionState::Open,)), 0);
     }
 
     #[test]

@@ -143,34 +143,12 @@ label!(
 );
 
 label!(
-    /// The stages of a request in which the gateway itself works.
-    Stage, "stage", {
-        /// Reading and checking the request.
-        Accept = "accept",
-        /// Finding the key.
-        Identify = "identify",
-        /// Scope, containment, limits, budgets.
-        Admit = "admit",
-        /// The engine's verdict.
-        Judge = "judge",
-        /// Preparing the upstream request and getting a connection.
-        Forward = "forward",
-        /// Pricing and booking.
-        Settle = "settle",
-        /// Handing the event to engine and journal.
-        Observe = "observe",
-    }
-);
-
-label!(
     /// What a client connection is doing.
     ConnectionState, "state", {
         /// TLS or PROXY header in progress.
         Handshake = "handshake",
-        /// Open without a request.
-        Idle = "idle",
-        /// Serving a request.
-        Busy = "busy",
+        /// Open, with or without a request.
+        Open = "open",
     }
 );
 

@@ -8,7 +8,7 @@
 //! | `warn` | working, and somebody should know | findings, containments, an open circuit breaker, a slow disk |
 //! | `info` | the state changed as intended | start, stop, reload, notices, incidents closed |
 //! | `debug` | one line per request | how it ended, what it cost |
-//! | `trace` | steps inside a request | stage times, stream frames by size |
+//! | `trace` | steps inside a request | stream frames by size |
 //!
 //! The default is `info`. A filter such as `info,tokenwatch_gateway=debug` sets levels by module.
 //!

@@ -19,7 +19,7 @@ use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::Endpoint;
 
 use crate::cells::{Counters, Gauges, Histograms};
-use crate::labels::{ConnectionState, Direction, KeyLabel, LabelSet, ReloadResult, Route, Rung, Stage};
+use crate::labels::{ConnectionState, Direction, KeyLabel, LabelSet, ReloadResult, Route, Rung};
 
 /// What [`Metrics::encode`] writes; send it as the content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -85,8 +85,6 @@ pub struct Metrics {
     pub first_byte: Histograms<()>,
     /// Time the gateway itself took.
     pub gateway_overhead: Histograms<()>,
-    /// The same by stage.
-    pub stage: Histograms<(Stage,)>,
     /// Tokens consumed.
     pub tokens: Counters<(Direction, Route)>,
     /// Money spent, in billionths of a dollar.
@@ -209,7 +207,6 @@ impl Metrics {
                 OVERHEAD_BOUNDS_US,
                 "Time the gateway itself took of a request",
             ),
-            stage: b.seconds("stage", OVERHEAD_BOUNDS_US, "Time the gateway took by stage of a request"),
             tokens: b.counters("tokens", "Tokens consumed, by how they are billed"),
             cost: b.add("cost", "usd", "Money spent with providers", Vec::new(), Counters::new(1e9)),
             in_flight: b.gauges("in_flight", "Requests being served"),

@@ -14,7 +14,7 @@ use crate::labels::{Direction, ReloadResult, Route};
 use crate::metrics::Metrics;
 
 /// A request ended. Counts everything that its event says; the gateway adds only what the event does not
-/// know: overhead, stages, verdicts, connections, requests in flight.
+/// know: overhead, verdicts, connections, requests in flight.
 #[derive(Debug)]
 pub struct RequestEnded<'a> {
     /// The request as a record.

@@ -131,9 +131,9 @@ impl Persona {
             })
             .collect();
         let office = (workload == Workload::Team).then(|| network.block(rng));
-        let first = rng.below(prompts::ROLES.len() as u64) as usize;
+        let first = rng.below(3) as usize;
         let roles: Vec<&Role> = (0..if people { 3 } else { 1 + rng.below(2) as usize })
-            .map(|i| &prompts::ROLES[(first + i * 3) % prompts::ROLES.len()])
+            .map(|i| &prompts::ROLES[(first + i * 5) % prompts::ROLES.len()])
             .collect();
         let main = rng.below(2) as usize;
         let models = match dialect {

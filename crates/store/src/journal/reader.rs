@@ -37,8 +37,8 @@ pub struct Progress {
     pub records: u64,
     /// Records passed over because storage damaged them.
     pub damaged: u64,
-    /// Whether a segment that was looked at is still being appended to, or is just being sealed. A process that
-    /// wrote nothing since its last segment ended does not show here.
+    /// Whether a segment that was looked at is still being appended to. A process that wrote nothing since its
+    /// last segment ended does not show here.
     pub live: bool,
 }
 

@@ -58,6 +58,11 @@ impl Batch {
         Self { changes: Vec::new(), audit: vec![entry] }
     }
 
+    /// A batch that the audit log does not mention: for counters, which say nothing that anybody decided.
+    pub fn unaudited() -> Self {
+        Self { changes: Vec::new(), audit: Vec::new() }
+    }
+
     /// A batch of one change.
     pub fn of(change: Change, entry: AuditEntry) -> Self {
         Self { changes: vec![change], audit: vec![entry] }

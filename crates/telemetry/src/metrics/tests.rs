@@ -114,7 +114,6 @@ fn the_document_names_every_label_value() {
     check::<Route>();
     check::<Endpoint>();
     check::<Direction>();
-    check::<Stage>();
     check::<ConnectionState>();
     check::<Decision>();
     check::<Tier>();

@@ -1,3 +1,5 @@
+//! Tests of simulated identities.
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;

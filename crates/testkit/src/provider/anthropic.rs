@@ -29,13 +29,12 @@ pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
     let path = call.parts.uri.path();
     let path = path.strip_prefix("/v1/").unwrap_or(path);
     let batch = path.strip_prefix("messages/batches/");
-    let model_id = path.strip_prefix("models/");
     let answered = match (&call.parts.method, path) {
         (&Method::POST, "messages") => messages(&call),
         (&Method::POST, "messages/count_tokens") => count_tokens(&call),
         (&Method::POST, "messages/batches") => create_batch(&call),
         (&Method::GET, "models") => Ok(json(StatusCode::OK, model_list())),
-        (&Method::GET, _) if model_id.is_some() => model(model_id.unwrap_or_default()),
+        (&Method::GET, path) if path.starts_with("models/") => model(&path["models/".len()..]),
         (&Method::GET, _) if batch.is_some() => batch_part(&call, batch.unwrap_or_default()),
         _ => Err((StatusCode::NOT_FOUND, "Not found")),
     };

@@ -25,14 +25,11 @@ const DIMENSIONS_MAX: usize = 4096;
 /// Most inputs of one embeddings request, as at the provider.
 const INPUTS_MAX: usize = 2048;
 
-const UNKNOWN_URL: &str = r#"{"error":{"message":"Unknown request URL. Please check the URL for typos.","type":"invalid_request_error","param":null,"code":"unknown_url"}}"#;
-
 /// Answers a call.
 pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
     let path = call.parts.uri.path().to_owned();
     let path = path.strip_prefix("/v1/").unwrap_or(&path);
     let method = call.parts.method.clone();
-    let model_id = path.strip_prefix("models/");
     let answered = match (&method, path) {
         (&Method::POST, "chat/completions") => chat(&call),
         (&Method::POST, "completions") => completions(&call),
@@ -44,12 +41,12 @@ pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
         (&Method::POST, "files") => files(&call),
         (&Method::GET, "realtime") => realtime::upgrade(call),
         (&Method::GET, "models") => Ok(json(StatusCode::OK, model_list())),
-        (&Method::GET, _) if model_id.is_some() => model(model_id.unwrap_or_default()),
+        (&Method::GET, path) if path.starts_with("models/") => model(&path["models/".len()..]),
         (_, path) if path.starts_with("organization") => Err((
             StatusCode::FORBIDDEN,
             "You have insufficient permissions for this operation. Missing scopes: api.organization.read.",
         )),
-        _ => Ok(json(StatusCode::NOT_FOUND, UNKNOWN_URL)),
+        _ => Err((StatusCode::NOT_FOUND, "Unknown request URL. Please check the URL for typos.")),
     };
     answered.unwrap_or_else(|(status, message)| json(status, error_body(status, message)))
 }

@@ -74,17 +74,6 @@ const CHORES: [&str; 6] = [
     "Explain what this module does and where it is used.",
 ];
 
-const PLACES: [&str; 8] = [
-    "in a harbour town at the edge of the map",
-    "on the night train to the north",
-    "in the last house before the forest",
-    "under a city of bridges and bells",
-    "on an island that is there only at low tide",
-    "in a valley where the wind tells stories",
-    "at a market that opens once in seven years",
-    "in the tower above the old observatory",
-];
-
 /// Most turns that are written out; the tokens dictated are those of the whole conversation.
 const TURNS_MAX: u32 = 3;
 
@@ -167,11 +156,14 @@ fn body(
     let (system, turns) = match step.act {
         Act::EmptyChat => (None, vec![String::new()]),
         Act::Probe => (None, vec!["hi".to_owned()]),
-        Act::Use { turn, .. } if actor.codes => {
+        Act::Use { turn } if actor.codes => {
             let system = "You are a coding agent. Work in small steps and check each of them.".to_owned();
             (Some(system), talk(turn, &CHORES, rng))
         }
-        Act::Use { turn, voice } => (Some(character(voice)), talk(turn, &SCENES, rng)),
+        Act::Use { turn } => {
+            let system = format!("Let us play a story together. You are {}.", rng.pick(&CHARACTERS));
+            (Some(system), talk(turn, &SCENES, rng))
+        }
         Act::ListModels | Act::Organisation | Act::Copy => (None, Vec::new()),
     };
     let tools: &[Tool] = if actor.codes && system.is_some() { &CODING_TOOLS } else { &[] };
@@ -187,13 +179,6 @@ fn body(
         temperature: (!actor.codes && system.is_some()).then_some("0.9"),
     }
     .to_json(dialect)
-}
-
-/// The prompt of one end user: sixty-four different ones, always the same for the same user.
-fn character(voice: u32) -> String {
-    let mut rng = Rng::new(u64::from(voice));
-    let who = rng.pick(&CHARACTERS);
-    format!("Let us play a story together, {}. You are {who}.", rng.pick(&PLACES))
 }
 
 /// The last turns of a conversation, ending with the user's.

@@ -30,9 +30,8 @@ pub(crate) enum Act {
     Organisation,
     /// One small real call.
     Probe,
-    /// What the key was stolen for. `turn` counts in its conversation; `voice` is the end user, who has a prompt of
-    /// their own.
-    Use { turn: u32, voice: u32 },
+    /// What the key was stolen for; `turn` counts in its conversation.
+    Use { turn: u32 },
     /// One of the victim's own rows, played again by the mimic.
     Copy,
 }
@@ -238,7 +237,7 @@ fn smash_and_grab(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64
     for at in Plan::arrivals(rng, from, from + 3 * HOUR_MS, 20_000.0) {
         let actor = rng.pick_from(&actors).copied().unwrap_or_default();
         let spent = tokens(rng, (500.0, 8_000.0), (100.0, 1_000.0));
-        plan.step(at, actor, Act::Use { turn: 0, voice: rng.below(40) as u32 }, spent);
+        plan.step(at, actor, Act::Use { turn: 0 }, spent);
     }
 }
 
@@ -261,15 +260,15 @@ impl Chats {
         Self { users }
     }
 
-    /// The next call of some user: actor, act, tokens.
-    fn next(&mut self, rng: &mut Rng) -> (usize, Act, Tokens) {
+    /// The next call of some user: actor, turn, tokens.
+    fn next(&mut self, rng: &mut Rng) -> (usize, u32, Tokens) {
         let index = rng.below(self.users.len() as u64) as usize;
         let Some((actor, context, turn)) = self.users.get_mut(index) else {
-            return (0, Act::Use { turn: 0, voice: 0 }, Tokens::default());
+            return (0, 0, Tokens::default());
         };
         let output = rng.range(120, 400) as u32;
         let spent = Tokens { input: *context, cached: 0, output };
-        let said = (*actor, Act::Use { turn: *turn, voice: index as u32 }, spent);
+        let said = (*actor, *turn, spent);
         *context += output + rng.range(50, 300) as u32;
         *turn += 1;
         if *context > Self::FULL {
@@ -296,8 +295,8 @@ fn resale(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64) {
         let start = from + hour * HOUR_MS;
         let rate = 1_560.0 * (0.7 + 0.6 * rng.unit());
         for at in Plan::arrivals(rng, start, start + HOUR_MS, rate) {
-            let (actor, act, spent) = chats.next(rng);
-            plan.step(at, actor, act, spent);
+            let (actor, turn, spent) = chats.next(rng);
+            plan.step(at, actor, Act::Use { turn }, spent);
         }
     }
 }
@@ -333,7 +332,7 @@ fn agent_sessions(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64
         let mut times: Vec<u64> = spent.iter().map(|_| from + rng.below(length)).collect();
         times.sort_unstable();
         for (at, (turn, tokens)) in times.into_iter().zip(spent) {
-            plan.step(at, actor, Act::Use { turn, voice: session as u32 }, tokens);
+            plan.step(at, actor, Act::Use { turn }, tokens);
         }
     }
 }
@@ -355,12 +354,7 @@ fn model_upgrade(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64)
         let factor = rng.log_uniform(1.0, 3.0);
         let input = (f64::from(row.input_tokens) * factor) as u32;
         let output = ((f64::from(row.output_tokens) * factor) as u32).min(4_096);
-        plan.step(
-            at,
-            actor,
-            Act::Use { turn: 0, voice: rng.below(3) as u32 },
-            Tokens { input, cached: 0, output },
-        );
+        plan.step(at, actor, Act::Use { turn: 0 }, Tokens { input, cached: 0, output });
     }
 }
 
@@ -379,7 +373,7 @@ fn quiet_sharing(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64)
         let row = victims_row(victim, rng);
         let actor = rng.pick_from(&actors).copied().unwrap_or_default();
         let spent = Tokens { input: row.input_tokens, cached: 0, output: row.output_tokens };
-        plan.step(at, actor, Act::Use { turn: 0, voice: actor as u32 }, spent);
+        plan.step(at, actor, Act::Use { turn: 0 }, spent);
     }
 }
 
@@ -399,7 +393,7 @@ fn off_hours(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64) {
             left -= 1;
             for at in Plan::arrivals(rng, hour, end, rate) {
                 let spent = tokens(rng, (800.0, 8_000.0), (100.0, 900.0));
-                plan.step(at, actor, Act::Use { turn: 0, voice: rng.below(3) as u32 }, spent);
+                plan.step(at, actor, Act::Use { turn: 0 }, spent);
             }
         }
         hour = end;
@@ -428,10 +422,10 @@ fn crowd(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64) {
         .collect();
     let mut chats = Chats::new(&actors, 60, rng);
     for at in Plan::arrivals(rng, from, from + DAY_MS, 1_560.0) {
-        let (_, act, spent) = chats.next(rng);
+        let (_, turn, spent) = chats.next(rng);
         let place = ((at - from) / TURN_MS * AT_ONCE + rng.below(AT_ONCE)) % NETWORKS;
         let actor = actors.get(place as usize).copied().unwrap_or_default();
-        plan.step(at, actor, act, spent);
+        plan.step(at, actor, Act::Use { turn }, spent);
     }
 }
 
@@ -452,7 +446,7 @@ fn inside_burst(plan: &mut Plan, victim: &Victim, rng: &mut Rng, first_ms: u64) 
     let rate = rng.range(2_000, 6_000) as f64;
     for at in Plan::arrivals(rng, first_ms, first_ms + HOUR_MS, rate) {
         let spent = tokens(rng, (500.0, 6_000.0), (100.0, 1_000.0));
-        plan.step(at, actor, Act::Use { turn: 0, voice: rng.below(3) as u32 }, spent);
+        plan.step(at, actor, Act::Use { turn: 0 }, spent);
     }
 }
 

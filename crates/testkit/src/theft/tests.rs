@@ -1,3 +1,5 @@
+//! Tests of simulated thefts.
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -132,8 +134,6 @@ fn sizes_are_the_documented_ones() {
     assert!(grab.iter().all(|r| (99..=1_000).contains(&r.tokens.output)));
     let (resold, ..) = usage(run(Theft::Resale, Dialect::OpenAi, 1));
     assert!(resold.iter().all(|r| (2_000..=16_384).contains(&r.tokens.input) && r.tokens.output <= 400));
-    let prompts = count(&resold[..2_000], |r| crate::events::outline(r).template);
-    assert!((10..=60).contains(&prompts), "each end user has a prompt of their own: {prompts}");
     let streamed = resold.iter().filter(|r| r.stream).count();
     assert!(2 * streamed > resold.len(), "streaming more often than blocking");
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {

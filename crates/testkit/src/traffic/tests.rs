@@ -1,3 +1,5 @@
+//! Tests of the traffic sample.
+
 use std::io::Write;
 
 use super::*;

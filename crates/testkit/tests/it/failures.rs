@@ -63,16 +63,11 @@ async fn hanging_answers_never_end() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut text = Vec::new();
-    // Whole chunks: an event ends with an empty line, its chunk with a line end.
-    let count = |text: &[u8]| String::from_utf8_lossy(text).matches("\n\n\r\n").count();
-    let patience = Duration::from_secs(10);
-    while count(&text) < 2 {
-        let read = tokio::time::timeout(patience, stream.read_buf(&mut text)).await.unwrap().unwrap();
-        assert!(read > 0, "the connection must stay open");
+    let quiet = Duration::from_millis(300);
+    while let Ok(read) = tokio::time::timeout(quiet, stream.read_buf(&mut text)).await {
+        assert!(read.unwrap() > 0, "the connection must stay open");
     }
-    let quiet = tokio::time::timeout(Duration::from_millis(200), stream.read_u8()).await;
-    assert!(quiet.is_err(), "nothing more may come, not even the end: {quiet:?}");
-    assert_eq!(count(&text), 2);
+    assert_eq!(String::from_utf8(text).unwrap().matches("data: ").count(), 2);
 }
 
 #[tokio::test]
@@ -130,12 +125,12 @@ async fn leaving_is_noticed() {
     let slow = [("x-mock-chunks", "100"), ("x-mock-chunk-delay-ms", "1000")];
     for headers in [&slow[..], &[("x-mock-fail", "hang")], &[("x-mock-fail", "hang-after=1")]] {
         let before = bench.provider.abandoned();
+        let call = request(Method::POST, "/v1/chat/completions", headers, CHAT_STREAM);
+        assert!(matches!(hurried.send_http(call).await, Err(SendError::Timeout(_))));
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        // On a busy machine the caller may be gone before its call arrives: it calls again.
         while bench.provider.abandoned() == before {
             assert!(std::time::Instant::now() < deadline, "{headers:?} was not noticed");
-            let call = request(Method::POST, "/v1/chat/completions", headers, CHAT_STREAM);
-            assert!(matches!(hurried.send_http(call).await, Err(SendError::Timeout(_))));
+            tokio::task::yield_now().await;
         }
     }
 }

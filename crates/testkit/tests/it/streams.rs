@@ -86,6 +86,7 @@ async fn every_piece_is_flushed() {
     // Ten pieces of text, the first delta, the finish, and the end.
     assert_eq!(answer.pieces, 13);
     assert!(answer.total > Duration::from_millis(12 * 15));
+    assert!(answer.first_byte < answer.total / 2);
     let joined = [("x-mock-chunks", "10"), ("x-mock-style", "joined"), ("x-mock-chunk-delay-ms", "5")];
     assert_eq!(bench.post("/v1/chat/completions", &joined, CHAT_STREAM).await.pieces, 4);
 }

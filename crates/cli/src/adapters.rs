@@ -1,0 +1,213 @@
+//! Adapters: the system's clock and randomness, and the store behind the console's trait.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokenwatch_console::records::{Changed, Records, RecordsError, Role};
+use tokenwatch_model::SmolStr;
+use tokenwatch_model::audit::{AuditEntry, AuditRow};
+use tokenwatch_model::containment::Containment;
+use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
+use tokenwatch_model::incident::Incident;
+use tokenwatch_model::key::{Key, StoredKey};
+use tokenwatch_model::owner::Owner;
+use tokenwatch_model::ports::{Clock, Random};
+use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::Effects;
+use tokenwatch_store::{AdminRole, Batch, Change, IncidentFilter, ReadError, Store, UpdateError};
+
+/// The system's clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The system's randomness.
+pub(crate) struct SystemRandom;
+
+impl SystemRandom {
+    /// Checks once that the system gives random bytes, so that nothing has to fail later.
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        getrandom::u64().map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+        Ok(Self)
+    }
+}
+
+impl Random for SystemRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        // After the check at start this fails only if the kernel breaks its promise. Zeros must never become
+        // a key, so there is nothing to go on with.
+        if getrandom::fill(bytes).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The store as the console sees it.
+#[derive(Clone)]
+pub(crate) struct StoreRecords(pub(crate) Store);
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
+fn read_failed(error: ReadError) -> RecordsError {
+    RecordsError::Unavailable(chain(&error))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
+fn update_failed(error: UpdateError) -> RecordsError {
+    match &error {
+        UpdateError::Conflict { .. } => RecordsError::Conflict(error.to_string()),
+        UpdateError::Missing { .. } => RecordsError::Missing(error.to_string()),
+        UpdateError::Busy | UpdateError::Database(_) | UpdateError::Encode(_) => {
+            RecordsError::Unavailable(chain(&error))
+        }
+        _ => RecordsError::Refused(error.to_string()),
+    }
+}
+
+impl Records for StoreRecords {
+    fn keys(&self) -> Result<Vec<StoredKey>, RecordsError> {
+        self.0.keys().map_err(read_failed)
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<StoredKey>, RecordsError> {
+        self.0.key(id).map_err(read_failed)
+    }
+
+    fn key_by_name(&self, name: &str) -> Result<Option<StoredKey>, RecordsError> {
+        self.0.key_by_name(name).map_err(read_failed)
+    }
+
+    fn insert_keys(&self, keys: &[(StoredKey, AuditEntry)]) -> Result<(), RecordsError> {
+        let mut keys = keys.iter();
+        let Some((first, entry)) = keys.next() else { return Ok(()) };
+        let mut batch = Batch::of(Change::InsertKey(first.clone()), entry.clone());
+        for (key, entry) in keys {
+            batch.push(Change::InsertKey(key.clone())).note(entry.clone());
+        }
+        self.0.apply(&batch).map(drop).map_err(update_failed)
+    }
+
+    fn update_key(&self, key: &Key, entry: &AuditEntry) -> Result<(), RecordsError> {
+        self.0.update_key(key, entry).map(drop).map_err(update_failed)
+    }
+
+    fn owners(&self) -> Result<Vec<Owner>, RecordsError> {
+        self.0.owners().map_err(read_failed)
+    }
+
+    fn owner(&self, id: OwnerId) -> Result<Option<Owner>, RecordsError> {
+        self.0.owner(id).map_err(read_failed)
+    }
+
+    fn owner_by_name(&self, name: &str) -> Result<Option<Owner>, RecordsError> {
+        self.0.owner_by_name(name).map_err(read_failed)
+    }
+
+    fn put_owner(&self, owner: &Owner, entry: &AuditEntry) -> Result<(), RecordsError> {
+        self.0.put_owner(owner, entry).map(drop).map_err(update_failed)
+    }
+
+    fn incidents(
+        &self,
+        open_only: bool,
+        key: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<Incident>, RecordsError> {
+        let filter = IncidentFilter { open_only, key, limit: Some(limit) };
+        self.0.incidents(filter).map_err(read_failed)
+    }
+
+    fn incident(&self, id: IncidentId) -> Result<Option<Incident>, RecordsError> {
+        self.0.incident(id).map_err(read_failed)
+    }
+
+    fn containments_of(&self, key: KeyId) -> Result<Vec<Containment>, RecordsError> {
+        self.0.containments_of(key).map_err(read_failed)
+    }
+
+    fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, RecordsError> {
+        self.0.containment(id).map_err(read_failed)
+    }
+
+    fn active_containments(&self, now: Timestamp) -> Result<Vec<Containment>, RecordsError> {
+        self.0.active_containments(now).map_err(read_failed)
+    }
+
+    fn apply(&self, effects: &Effects) -> Result<(), RecordsError> {
+        // Rows of effects carry the revision they are to get; the store wants the one that was read.
+        let read = |revision: u64| revision.saturating_sub(1);
+        let mut audit = effects.audit.iter();
+        let changes = effects
+            .key
+            .iter()
+            .map(|key| Change::UpdateKey(Key { revision: read(key.revision), ..key.clone() }))
+            .chain(effects.incident.iter().map(|incident| {
+                Change::Incident(Incident { revision: read(incident.revision), ..incident.clone() })
+            }))
+            .chain(effects.containments.iter().map(|containment| {
+                Change::Containment(Containment {
+                    revision: read(containment.revision),
+                    ..containment.clone()
+                })
+            }))
+            .chain(effects.feedback.iter().cloned().map(Change::Feedback));
+        let mut batch = match audit.next() {
+            Some(entry) => Batch::new(entry.clone()),
+            None => Batch::unaudited(),
+        };
+        for change in changes {
+            batch.push(change);
+        }
+        for entry in audit {
+            batch.note(entry.clone());
+        }
+        self.0.apply(&batch).map(drop).map_err(update_failed)
+    }
+
+    fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError> {
+        self.0.audit_latest(limit).map_err(read_failed)
+    }
+
+    fn changed_since(&self, revision: u64) -> Result<Changed, RecordsError> {
+        let changes = self.0.changes_since(revision).map_err(read_failed)?;
+        Ok(Changed {
+            revision: changes.revision,
+            keys: changes.keys,
+            owners: changes.owners,
+            containments: changes.containments,
+            feedback: changes.feedback.into_iter().map(|stored| stored.feedback).collect(),
+        })
+    }
+
+    fn data_version(&self) -> Result<i64, RecordsError> {
+        self.0.data_version().map_err(read_failed)
+    }
+
+    fn admin(&self, token: &SecretHash, now: Timestamp) -> Result<Option<(SmolStr, Role)>, RecordsError> {
+        let found = self.0.admin_token(token).map_err(read_failed)?;
+        Ok(found.filter(|stored| stored.token.is_usable(now)).map(|stored| {
+            let role = match stored.token.role {
+                AdminRole::Viewer => Role::Viewer,
+                AdminRole::Responder => Role::Responder,
+                AdminRole::Admin => Role::Admin,
+            };
+            (stored.token.name, role)
+        }))
+    }
+}

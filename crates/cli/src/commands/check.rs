@@ -1,0 +1,84 @@
+//! `tokenwatch check`: what is wrong with configuration and state, before a server is started with them.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use tokenwatch_model::ports::Clock as _;
+use tokenwatch_network::Bundled;
+
+use crate::adapters::SystemClock;
+use crate::load::load;
+use crate::state::open_store;
+use crate::{Common, build, output};
+
+/// `tokenwatch check …`
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Look at the configuration only, not at the state directory
+    #[arg(long)]
+    config_only: bool,
+}
+
+pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    match load(common) {
+        Ok(loaded) => {
+            let config = &loaded.config;
+            if config.providers.is_empty() {
+                errors.push("no provider is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or write a [[provider]] section".to_owned());
+            }
+            for provider in &config.providers {
+                for reference in &provider.credentials {
+                    if let Err(error) = build::read_secret(reference) {
+                        errors.push(format!("provider {}: {error:#}", provider.name));
+                    }
+                }
+            }
+            errors.extend(build::server_tls(config).err().map(|error| format!("{error:#}")));
+            errors.extend(build::address_tables(config).err().map(|error| format!("{error:#}")));
+            if !config.server.listen.ip().is_loopback() && config.server.tls_certificate.is_none() {
+                warnings.push(format!("[server] listen {} is not loopback and TLS is off: keys cross the network in the clear unless something in front ends TLS", config.server.listen));
+            }
+            if !config.admin.listen.ip().is_loopback() {
+                warnings.push(format!(
+                    "[admin] listen {} is not loopback: the admin API has no TLS of its own",
+                    config.admin.listen
+                ));
+            }
+            let bundled = Bundled::new();
+            let own_tables =
+                config.network.country_database.is_some() && config.network.asn_database.is_some();
+            if !own_tables && bundled.is_stale(SystemClock.now()) {
+                warnings.push(format!("the bundled address table is of {} and older than 90 days: set [network] country_database and asn_database", bundled.date()));
+            }
+        }
+        Err(error) => errors.push(format!("{error:#}")),
+    }
+    if !args.config_only {
+        check_state(common, &mut errors);
+    }
+    if common.json {
+        output::json(&json!({ "errors": errors, "warnings": warnings }))?;
+    } else {
+        errors.iter().for_each(|error| output::line(&format!("error: {error}")));
+        warnings.iter().for_each(|warning| output::line(&format!("warning: {warning}")));
+        if errors.is_empty() {
+            output::line("ok");
+        }
+    }
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+fn check_state(common: &Common, errors: &mut Vec<String>) {
+    let dir = common.state_dir();
+    // Looking must not create anything.
+    if !dir.exists() {
+        return;
+    }
+    match open_store(&dir).and_then(|store| Ok(store.verify_audit()?)) {
+        Ok(report) if report.is_whole() => {}
+        Ok(report) => errors.push(format!("the audit log was altered after {} entries", report.rows)),
+        Err(error) => errors.push(format!("{error:#}")),
+    }
+}

@@ -1,0 +1,144 @@
+//! `tokenwatch incident`: what happened, why, what was done, and what to do next.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use tokenwatch_console::manage::Manager;
+use tokenwatch_model::containment::Action;
+use tokenwatch_model::id::IncidentId;
+use tokenwatch_respond::{Effects, describe, one_line};
+
+use super::{manager, who};
+use crate::load::load;
+use crate::{Common, output};
+
+/// `tokenwatch incident …`
+#[derive(clap::Subcommand)]
+pub(crate) enum Args {
+    /// List incidents that somebody still has to look at
+    List {
+        /// Closed ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Tell an incident's story: what happened, how sure and why, what was done, what it cost, what to press
+    Show {
+        /// Id
+        incident: String,
+    },
+    /// Close an incident as a theft
+    Resolve {
+        /// Id
+        incident: String,
+        /// Lift its containments now, instead of letting them expire
+        #[arg(long)]
+        lift: bool,
+    },
+    /// Close an incident as "it was us": lift everything and trust the context
+    Dismiss {
+        /// Id
+        incident: String,
+    },
+    /// Add a line to an incident's story
+    Note {
+        /// Id
+        incident: String,
+        /// Text
+        text: String,
+    },
+    /// Put a containment on a key by hand
+    Contain(ContainArgs),
+    /// Lift one containment
+    Lift {
+        /// Id, as `key show` lists it
+        containment: String,
+    },
+}
+
+/// `tokenwatch incident contain …`
+#[derive(clap::Args)]
+pub(crate) struct ContainArgs {
+    /// Name or id of the key
+    key: String,
+    /// What to do: watch, suspend or revoke
+    #[arg(long, value_parser = ["watch", "suspend", "revoke"])]
+    action: String,
+    /// Why; whoever is paged next reads it
+    #[arg(long)]
+    reason: String,
+    /// For how long, such as 4h; until lifted when not given
+    #[arg(long, value_name = "SPAN", value_parser = super::key::parse_span_arg)]
+    r#for: Option<u64>,
+}
+
+/// Most incidents listed.
+const LIST_MAX: u32 = 1_000;
+
+pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
+    let manager = manager(common)?;
+    match args {
+        Args::List { all } => list(common, &manager, all)?,
+        Args::Show { incident } => show(common, &manager, &incident)?,
+        Args::Resolve { incident, lift } => {
+            done(common, "resolved", &manager.resolve(&incident, lift, &who())?)?
+        }
+        Args::Dismiss { incident } => {
+            let policy = load(common)?.config.containment;
+            done(common, "dismissed", &manager.dismiss(&policy, &incident, &who())?)?;
+        }
+        Args::Note { incident, text } => done(common, "noted", &manager.note(&incident, &text, &who())?)?,
+        Args::Contain(args) => {
+            let action = match args.action.as_str() {
+                "watch" => Action::Watch,
+                "suspend" => Action::Suspend,
+                _ => Action::Revoke,
+            };
+            let expires = args.r#for.map(|span| manager.clock.now().plus(span));
+            done(common, "contained", &manager.contain(&args.key, action, &args.reason, expires, &who())?)?;
+        }
+        Args::Lift { containment } => done(common, "lifted", &manager.lift(&containment, &who())?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(common: &Common, manager: &Manager, all: bool) -> anyhow::Result<()> {
+    let incidents = manager.records.incidents(!all, None, LIST_MAX)?;
+    if common.json {
+        return output::json(&incidents);
+    }
+    if incidents.is_empty() {
+        output::say(if all { "There was no incident yet." } else { "No incident is open." });
+        return Ok(());
+    }
+    let now = manager.clock.now();
+    for incident in &incidents {
+        output::line(&one_line(incident, now));
+    }
+    Ok(())
+}
+
+fn show(common: &Common, manager: &Manager, id: &str) -> anyhow::Result<()> {
+    let case = manager.case(id)?;
+    if common.json {
+        let containments: Vec<_> =
+            case.containments.iter().filter(|c| c.incident == Some(case.incident.id)).collect();
+        return output::json(&json!({
+            "incident": case.incident, "key": case.key, "owner": case.owner, "containments": containments,
+        }));
+    }
+    output::line(describe(&case.incident, &case.key, case.owner.as_ref(), manager.clock.now()).trim_end());
+    Ok(())
+}
+
+fn done(common: &Common, what: &str, effects: &Effects) -> anyhow::Result<()> {
+    if common.json {
+        return output::json(effects);
+    }
+    let incident: Option<IncidentId> = effects.incident.as_ref().map(|incident| incident.id);
+    let subject = incident.map_or_else(|| "the key".to_owned(), |id| id.to_string());
+    output::say(&format!(
+        "{subject} is {what}; {} changed; a running server knows within a second",
+        tokenwatch_respond::words::count(effects.containments.len() as u64, "containment")
+    ));
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What a well-formed configuration can still have wrong. Pure: collects every error.
+
+use std::collections::HashSet;
+
+use tokenwatch_gateway::settings::Origin;
+use tokenwatch_model::provider::Dialect;
+
+use super::{Config, Provider};
+
+pub(super) fn validate(config: &Config) -> Vec<String> {
+    let mut errors = Vec::new();
+    check_server(config, &mut errors);
+    let mut names = HashSet::new();
+    for provider in &config.providers {
+        check_provider(provider, &mut names, &mut errors);
+    }
+    let rate = config.detection.false_alarms_per_key_year;
+    if !(rate.is_finite() && rate > 0.0 && rate <= 365.0) {
+        errors.push("[detection] false_alarms_per_key_year: must be above 0 and at most 365".to_owned());
+    }
+    for rule in &config.detection.rules_off {
+        let known: Vec<&str> = tokenwatch_detect::catalogue().into_iter().map(|about| about.id).collect();
+        if !known.contains(&rule.as_str()) {
+            errors.push(format!("[detection] rules_off: no rule {rule}; there are {}", known.join(", ")));
+        }
+    }
+    for price in &config.prices {
+        let all = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
+        if all.into_iter().flatten().any(|p| !(p.is_finite() && (0.0..=1e6).contains(&p))) {
+            let (provider, model) = (&price.provider, &price.model);
+            errors.push(format!(
+                "[[price]] {provider} {model}: prices are dollars per million tokens, 0 to 1000000"
+            ));
+        }
+    }
+    if !["text", "json"].contains(&config.log.format.as_str()) {
+        errors.push(format!("[log] format: {:?} is neither text nor json", config.log.format));
+    }
+    if config.storage.retention_days == 0 {
+        errors.push("[storage] retention_days: must be at least 1".to_owned());
+    }
+    if !(1..=3_600).contains(&config.storage.checkpoint_every_s) {
+        errors.push("[storage] checkpoint_every_s: must be 1 to 3600".to_owned());
+    }
+    if let Err(wrong) = config.containment.validate() {
+        errors.extend(wrong.into_iter().map(|error| format!("[containment] {error}")));
+    }
+    if config.defaults.scope.hours.iter().flatten().any(|&hour| hour > 23) {
+        errors.push("[defaults.scope] hours: hours are 0 to 23".to_owned());
+    }
+    errors
+}
+
+fn check_server(config: &Config, errors: &mut Vec<String>) {
+    let server = &config.server;
+    if server.tls_certificate.is_some() != server.tls_key.is_some() {
+        errors.push("[server] tls_certificate and tls_key: set both or neither".to_owned());
+    }
+    if server.proxy_protocol && server.trusted_proxies.is_empty() {
+        errors.push("[server] proxy_protocol: set trusted_proxies too, or nobody could connect".to_owned());
+    }
+    if server.listen == config.admin.listen && server.listen.port() != 0 {
+        errors.push("[admin] listen: must differ from [server] listen".to_owned());
+    }
+    for (name, value) in [
+        ("head_timeout_s", server.head_timeout_s),
+        ("body_stall_timeout_s", server.body_stall_timeout_s),
+        ("body_timeout_s", server.body_timeout_s),
+        ("write_stall_timeout_s", server.write_stall_timeout_s),
+        ("connect_timeout_s", server.connect_timeout_s),
+        ("answer_timeout_s", server.answer_timeout_s),
+        ("answer_stall_timeout_s", server.answer_stall_timeout_s),
+        ("connections_max", server.connections_max as u64),
+        ("body_bytes_max", server.body_bytes_max),
+        ("upload_bytes_max", server.upload_bytes_max),
+    ] {
+        if value == 0 {
+            errors.push(format!("[server] {name}: must be at least 1"));
+        }
+    }
+    if !(8 * 1024..=1 << 20).contains(&server.head_bytes_max) {
+        errors.push("[server] head_bytes_max: must be 8192 to 1048576".to_owned());
+    }
+    if server.workers > 256 {
+        errors.push("[server] workers: at most 256; 0 is one for each core".to_owned());
+    }
+}
+
+fn check_provider<'a>(provider: &'a Provider, names: &mut HashSet<&'a str>, errors: &mut Vec<String>) {
+    let name = provider.name.as_str();
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if name.is_empty() || !name.bytes().all(plain) || name == "v1" {
+        errors.push(format!(
+            "[[provider]] {name:?}: a name is lower-case letters, digits, - and _, and not v1"
+        ));
+    }
+    if !names.insert(name) {
+        errors.push(format!("[[provider]] {name}: the name is used twice"));
+    }
+    if Dialect::from_name(&provider.dialect).is_none() {
+        errors.push(format!(
+            "[[provider]] {name} dialect: {:?} is neither openai nor anthropic",
+            provider.dialect
+        ));
+    }
+    if let Err(error) = provider.base_url.parse::<Origin>() {
+        errors.push(format!("[[provider]] {name} base_url: {error}"));
+    }
+    if provider.credentials.is_empty() {
+        errors
+            .push(format!("[[provider]] {name} credentials: name at least one, such as env:OPENAI_API_KEY"));
+    }
+}

@@ -1,0 +1,128 @@
+//! What people do with incidents and containments; the CLI and the admin API both come here.
+
+use tokenwatch_model::containment::{Action, Containment};
+use tokenwatch_model::id::{ContainmentId, IncidentId};
+use tokenwatch_model::incident::Incident;
+use tokenwatch_model::key::Key;
+use tokenwatch_model::owner::Owner;
+use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::manual::{self, Order};
+use tokenwatch_respond::{Effects, ResponsePolicy, incident};
+
+use crate::manage::Manager;
+use crate::records::RecordsError;
+
+/// An incident with what is needed to tell its story.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The incident.
+    pub incident: Incident,
+    /// Its key.
+    pub key: Key,
+    /// The key's owner.
+    pub owner: Option<Owner>,
+    /// The key's containments, lifted ones included.
+    pub containments: Vec<Containment>,
+}
+
+fn refused(error: impl ToString) -> RecordsError {
+    RecordsError::Refused(error.to_string())
+}
+
+impl Manager {
+    /// An incident by its id.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn case(&self, id: &str) -> Result<Case, RecordsError> {
+        let missing = || {
+            RecordsError::Missing(format!(
+                "there is no incident {id:?}; `tokenwatch incident list --all` shows all"
+            ))
+        };
+        let id: IncidentId = id.parse().map_err(|_| missing())?;
+        let incident = self.records.incident(id)?.ok_or_else(missing)?;
+        let key = self.records.key(incident.key)?.ok_or_else(missing)?.key;
+        let owner = key.owner.map(|owner| self.records.owner(owner)).transpose()?.flatten();
+        let containments = self.records.containments_of(key.id)?;
+        Ok(Case { incident, key, owner, containments })
+    }
+
+    /// Closes an incident as "it was us": everything it put in force is lifted and its contexts are trusted.
+    ///
+    /// # Errors
+    ///
+    /// When it is closed already.
+    pub fn dismiss(&self, policy: &ResponsePolicy, id: &str, who: &str) -> Result<Effects, RecordsError> {
+        let case = self.case(id)?;
+        let effects = incident::dismiss(policy, &case.incident, &case.containments, who, self.clock.now());
+        self.write(effects.map_err(refused)?)
+    }
+
+    /// Closes an incident as a theft. Its containments stay until they expire, unless `lift`.
+    ///
+    /// # Errors
+    ///
+    /// When it is closed already.
+    pub fn resolve(&self, id: &str, lift: bool, who: &str) -> Result<Effects, RecordsError> {
+        let case = self.case(id)?;
+        let effects = incident::resolve(&case.incident, &case.containments, lift, who, self.clock.now());
+        self.write(effects.map_err(refused)?)
+    }
+
+    /// Puts a containment on a key by hand.
+    ///
+    /// # Errors
+    ///
+    /// When it would do nothing, has no reason, or the key is revoked.
+    pub fn contain(
+        &self,
+        key: &str,
+        action: Action,
+        reason: &str,
+        expires: Option<Timestamp>,
+        who: &str,
+    ) -> Result<Effects, RecordsError> {
+        let key = self.find_key(key)?;
+        let incidents = self.records.incidents(true, Some(key.id), 1)?;
+        let id = ContainmentId::from_bits(self.random.next_u64());
+        let order = Order { key: &key, incident: incidents.first(), id, action, reason, expires, who };
+        self.write(manual::contain(&order, self.clock.now()).map_err(refused)?)
+    }
+
+    /// Lifts one containment by hand.
+    ///
+    /// # Errors
+    ///
+    /// When it is not in force, or is a revocation.
+    pub fn lift(&self, id: &str, who: &str) -> Result<Effects, RecordsError> {
+        let missing = || {
+            RecordsError::Missing(format!(
+                "there is no containment {id:?}; `tokenwatch key show` lists those of a key"
+            ))
+        };
+        let id: ContainmentId = id.parse().map_err(|_| missing())?;
+        let containment = self.records.containment(id)?.ok_or_else(missing)?;
+        let containments = self.records.containments_of(containment.key)?;
+        let incident = containment.incident.map(|id| self.records.incident(id)).transpose()?.flatten();
+        let lifted = manual::lift(&containment, incident.as_ref(), &containments, who, self.clock.now());
+        self.write(lifted.map_err(refused)?)
+    }
+
+    /// Adds a line to an incident's story.
+    ///
+    /// # Errors
+    ///
+    /// When the incident is closed, or the text is empty.
+    pub fn note(&self, id: &str, text: &str, who: &str) -> Result<Effects, RecordsError> {
+        let case = self.case(id)?;
+        let effects = incident::note(case.incident, text, who, self.clock.now()).map_err(refused)?;
+        self.write(effects)
+    }
+
+    fn write(&self, effects: Effects) -> Result<Effects, RecordsError> {
+        self.records.apply(&effects)?;
+        Ok(effects)
+    }
+}

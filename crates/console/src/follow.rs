@@ -1,0 +1,136 @@
+//! Following the store: what another process (a command, a second server) changed is in force within a
+//! second, streams in flight included.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokenwatch_gateway::Gateway;
+use tokenwatch_gateway::registry::{KeyEntry, PolicyPool};
+use tokenwatch_model::id::{KeyId, OwnerId};
+use tokenwatch_model::key::{Policy, StoredKey};
+use tokenwatch_model::owner::Owner;
+use tokenwatch_respond::ResponsePolicy;
+
+use crate::records::{Changed, Records, RecordsError};
+
+/// Keeps a gateway's keys and containments equal to the store's.
+pub struct Follower {
+    records: Arc<dyn Records>,
+    gateway: Arc<Gateway>,
+    defaults: Policy,
+    response: ResponsePolicy,
+    revision: u64,
+    version: Option<i64>,
+    owners: HashMap<OwnerId, Owner>,
+    pool: PolicyPool,
+}
+
+impl Follower {
+    /// Loads everything once.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub fn load(
+        records: Arc<dyn Records>,
+        gateway: Arc<Gateway>,
+        defaults: Policy,
+        response: ResponsePolicy,
+    ) -> Result<Self, RecordsError> {
+        let mut follower = Self {
+            records,
+            gateway,
+            defaults,
+            response,
+            revision: 0,
+            version: None,
+            owners: HashMap::new(),
+            pool: PolicyPool::default(),
+        };
+        follower.version = Some(follower.records.data_version()?);
+        let changed = follower.records.changed_since(0)?;
+        // Feedback of the past is in the checkpoints and the journal already.
+        follower.take(Changed { feedback: Vec::new(), ..changed })?;
+        Ok(follower)
+    }
+
+    /// Takes over what changed since the last call. Cheap when nothing did.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer; the last good state stays in force.
+    pub fn poll(&mut self) -> Result<bool, RecordsError> {
+        let version = self.records.data_version()?;
+        if self.version == Some(version) {
+            return Ok(false);
+        }
+        self.refresh()?;
+        self.version = Some(version);
+        Ok(true)
+    }
+
+    /// Takes over what changed, whether or not another process wrote: after a change of our own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Follower::poll`].
+    pub fn refresh(&mut self) -> Result<(), RecordsError> {
+        let changed = self.records.changed_since(self.revision)?;
+        self.take(changed)
+    }
+
+    /// Replaces what every key inherits, after a configuration change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Follower::poll`].
+    pub fn put_defaults(&mut self, defaults: Policy, response: ResponsePolicy) -> Result<(), RecordsError> {
+        self.defaults = defaults;
+        self.response = response;
+        self.pool = PolicyPool::default();
+        for stored in self.records.keys()? {
+            self.put_key(&stored);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, changed: Changed) -> Result<(), RecordsError> {
+        let owners: BTreeSet<OwnerId> = changed.owners.iter().map(|owner| owner.id).collect();
+        self.owners.extend(changed.owners.into_iter().map(|owner| (owner.id, owner)));
+        for stored in &changed.keys {
+            self.put_key(stored);
+        }
+        // Keys inherit from their owner: a changed owner changes them all. At the first load every key was
+        // just put in place.
+        if !owners.is_empty() && self.revision > 0 {
+            for stored in self.records.keys()? {
+                if stored.key.owner.is_some_and(|owner| owners.contains(&owner)) {
+                    self.put_key(&stored);
+                }
+            }
+        }
+        let now = self.gateway.now();
+        let contained: BTreeSet<KeyId> = changed.containments.iter().map(|c| c.key).collect();
+        for key in contained {
+            let of_key = changed.containments.iter().filter(|c| c.key == key).cloned().collect();
+            self.gateway.live.put_containments(key, of_key, now);
+        }
+        for feedback in &changed.feedback {
+            self.gateway.tell_engine(feedback);
+        }
+        self.revision = self.revision.max(changed.revision);
+        Ok(())
+    }
+
+    fn put_key(&mut self, stored: &StoredKey) {
+        let owner = stored.key.owner.and_then(|id| self.owners.get(&id));
+        let mut policy = stored.key.policy.clone();
+        if let Some(owner) = owner {
+            policy = policy.or(&owner.defaults);
+        }
+        // The ladder's mode of the environment comes before the system's default.
+        policy.mode = Some(self.response.mode_of(&stored.key, owner));
+        let policy = self.pool.share(policy.or(&self.defaults));
+        self.gateway.live.put_key(Arc::new(KeyEntry::new(stored, policy)), self.gateway.now());
+    }
+}

@@ -1,0 +1,236 @@
+//! The responder: a finding comes in, a plan is made, carried out, and in force before the next request.
+//!
+//! A thread of its own: it reads and writes the store, which may block. The engine refuses the thief's
+//! requests by itself meanwhile, so nothing depends on how long a transaction takes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokenwatch_gateway::{FindingSink, Gateway};
+use tokenwatch_model::containment::Containment;
+use tokenwatch_model::finding::{Finding, Tier};
+use tokenwatch_model::id::KeyId;
+use tokenwatch_model::incident::Incident;
+use tokenwatch_model::ports::Random;
+use tokenwatch_model::time::HOUR;
+use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, execute, plan};
+
+use crate::records::{Records, RecordsError};
+
+/// Findings that wait; more than this in a burst are dropped and counted, and the next one on the same actor
+/// says the same.
+const QUEUE: usize = 4_096;
+/// How often refused requests of contained actors are added to their incidents.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Tries when somebody else changed a row meanwhile.
+const TRIES: usize = 5;
+
+enum Message {
+    Finding(Box<Finding>),
+    Stop,
+}
+
+/// The gateway's end: hands findings over without blocking.
+pub struct ResponderHandle {
+    queue: SyncSender<Message>,
+    refused: Mutex<HashMap<KeyId, u64>>,
+}
+
+impl FindingSink for ResponderHandle {
+    fn found(&self, finding: Finding) {
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Finding(Box::new(finding))) {
+            tracing::error!("findings come faster than they can be acted on: one was dropped");
+        }
+    }
+
+    fn contained(&self, key: KeyId) {
+        *self.refused.lock().entry(key).or_default() += 1;
+    }
+}
+
+impl ResponderHandle {
+    /// Ends the thread once what waits is done.
+    pub fn stop(&self) {
+        // A closed queue means that the thread is gone already.
+        let _ = self.queue.send(Message::Stop);
+    }
+}
+
+/// What the responder tells when it has acted; the demo and tests listen.
+pub trait Watcher: Send {
+    /// A plan was carried out.
+    fn acted(&mut self, plan: &Plan, effects: &Effects);
+}
+
+impl<F: FnMut(&Plan, &Effects) + Send> Watcher for F {
+    fn acted(&mut self, plan: &Plan, effects: &Effects) {
+        self(plan, effects);
+    }
+}
+
+/// What a responder works with.
+pub struct ResponderParts {
+    /// The store.
+    pub records: Arc<dyn Records>,
+    /// For ids.
+    pub random: Arc<dyn Random>,
+    /// What it may do.
+    pub policy: ResponsePolicy,
+    /// Who is told.
+    pub watcher: Box<dyn Watcher>,
+}
+
+/// A queue for findings; give the handle to the gateway, then start the thread.
+pub fn channel() -> (Arc<ResponderHandle>, FindingQueue) {
+    let (queue, findings) = sync_channel(QUEUE);
+    (Arc::new(ResponderHandle { queue, refused: Mutex::default() }), FindingQueue(findings))
+}
+
+/// The responder's end of the queue.
+pub struct FindingQueue(Receiver<Message>);
+
+/// Starts the responder's thread.
+///
+/// # Errors
+///
+/// When the thread can not be made.
+pub fn start(
+    gateway: Arc<Gateway>,
+    handle: Arc<ResponderHandle>,
+    queue: FindingQueue,
+    parts: ResponderParts,
+) -> std::io::Result<JoinHandle<()>> {
+    let mut responder = Responder { gateway, handle, parts };
+    std::thread::Builder::new().name("responder".to_owned()).spawn(move || responder.run(&queue.0))
+}
+
+struct Responder {
+    gateway: Arc<Gateway>,
+    handle: Arc<ResponderHandle>,
+    parts: ResponderParts,
+}
+
+impl Responder {
+    fn run(&mut self, findings: &Receiver<Message>) {
+        loop {
+            match findings.recv_timeout(COUNT_EVERY) {
+                Ok(Message::Finding(finding)) => self.handle_finding(&finding),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.count_refused();
+        }
+        self.count_refused();
+    }
+
+    fn handle_finding(&mut self, finding: &Finding) {
+        for _ in 0..TRIES {
+            match self.act(finding) {
+                Ok(()) => return,
+                Err(RecordsError::Conflict(_)) => {}
+                Err(error) => {
+                    tracing::error!(key.id = %finding.key, rule = %finding.rule, %error, "a finding could not be acted on");
+                    return;
+                }
+            }
+        }
+        tracing::error!(key.id = %finding.key, rule = %finding.rule, "a finding could not be acted on: its rows keep changing");
+    }
+
+    fn act(&mut self, finding: &Finding) -> Result<(), RecordsError> {
+        let records = self.parts.records.clone();
+        let now = self.gateway.now();
+        let Some(stored) = records.key(finding.key)? else { return Ok(()) };
+        let key = stored.key;
+        let owner = key.owner.map(|id| records.owner(id)).transpose()?.flatten();
+        let containments = records.containments_of(key.id)?;
+        let incidents = records.incidents(true, Some(key.id), 1)?;
+        let recent = self.recent(&containments, key.id)?;
+        let normal = self.gateway.live.normal(key.id);
+        let situation = Situation {
+            key: &key,
+            mode: self.parts.policy.mode_of(&key, owner.as_ref()),
+            owner: owner.as_ref(),
+            finding,
+            open_incident: incidents.first(),
+            containments: &containments,
+            normal: normal.as_ref(),
+            recent,
+            now,
+        };
+        let random = self.parts.random.clone();
+        let plan = plan(&self.parts.policy, &situation, &mut || random.next_u64());
+        let effects = execute(&plan, now);
+        if !effects.is_empty() {
+            records.apply(&effects)?;
+        }
+        // In force at once; the store's own change notice comes later and says the same.
+        if !effects.containments.is_empty() {
+            let all = records.containments_of(key.id)?;
+            self.gateway.live.put_containments(key.id, all, now);
+        }
+        tell(finding, &plan);
+        self.parts.watcher.acted(&plan, &effects);
+        Ok(())
+    }
+
+    fn recent(&self, of_key: &[Containment], key: KeyId) -> Result<RecentActions, RecordsError> {
+        let now = self.gateway.now();
+        let active = self.parts.records.active_containments(now)?;
+        let recent = active.iter().chain(of_key).filter(|c| now.since(c.created) < HOUR);
+        Ok(RecentActions::count(recent, key, now))
+    }
+
+    /// Adds the refused requests of contained contexts to their incidents.
+    fn count_refused(&mut self) {
+        let counts = std::mem::take(&mut *self.handle.refused.lock());
+        for (key, count) in counts {
+            if let Err(error) = self.add_refused(key, count) {
+                if matches!(error, RecordsError::Conflict(_)) {
+                    *self.handle.refused.lock().entry(key).or_default() += count;
+                } else {
+                    tracing::warn!(key.id = %key, %error, "refused requests could not be added to the incident");
+                }
+            }
+        }
+    }
+
+    fn add_refused(&self, key: KeyId, count: u64) -> Result<(), RecordsError> {
+        let incidents = self.parts.records.incidents(true, Some(key), 1)?;
+        let Some(mut incident) = incidents.into_iter().next() else { return Ok(()) };
+        tokenwatch_respond::incident::count_refused(&mut incident, count);
+        self.parts.records.apply(&Effects { incident: Some(incident), ..Effects::default() })
+    }
+}
+
+/// One log line for each finding: an alert is a warning with what was done, a notice is information.
+fn tell(finding: &Finding, plan: &Plan) {
+    let incident = plan.incident.id().map(|id| id.to_string()).unwrap_or_default();
+    if finding.tier >= Tier::Alert {
+        tracing::warn!(
+            key.id = %finding.key,
+            rule = %finding.rule,
+            severity = %finding.severity,
+            once_in_days = finding.once_in_days,
+            incident = %incident,
+            plan = %plan.title,
+            "{}",
+            finding.summary
+        );
+    } else {
+        tracing::info!(key.id = %finding.key, rule = %finding.rule, severity = %finding.severity, "{}", finding.summary);
+    }
+}
+
+/// The open incident of a key, for callers that only look.
+///
+/// # Errors
+///
+/// When the store does not answer.
+pub fn open_incident(records: &dyn Records, key: KeyId) -> Result<Option<Incident>, RecordsError> {
+    Ok(records.incidents(true, Some(key), 1)?.into_iter().next())
+}

@@ -1,0 +1,400 @@
+//! The answer on its way to the client: passes through at once while usage is read from it; can be cut.
+//!
+//! Frames that have already arrived are written together: the body yields to the provider's connection a few
+//! times before it hands a frame on, and joins what came meanwhile, up to 16 KiB. It never waits.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::outcome::{Cut, Outcome, UpstreamFailure};
+use tokenwatch_model::usage::{TokenUsage, UsageSource};
+use tokenwatch_wire::tap::{Pass, Tap, TapSummary};
+use tokio::time::{Sleep, sleep};
+
+use crate::path::consumes_tokens;
+use crate::pool::{Pool, Taken};
+use crate::settings::Origin;
+use crate::ticket::{Consumed, Ticket};
+
+/// Why a body ends early: the connection is closed so that the client can not take it for whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// The provider's answer broke off.
+    #[error("the provider's answer broke off")]
+    Upstream,
+    /// The gateway cut the answer.
+    #[error("the answer was cut")]
+    Cut,
+}
+
+/// A body the gateway answers with.
+pub(crate) enum AnswerBody {
+    /// In one piece: refusals, filtered lists, health.
+    Whole(Option<Bytes>),
+    /// Passing through.
+    Passing(Box<Passing>),
+}
+
+impl AnswerBody {
+    pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes: Bytes = bytes.into();
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Passing(passing) => passing.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Passing(passing) => passing.done,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Passing(passing) if passing.keeps_length => {
+                passing.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+            }
+            Self::Passing(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Where the connection goes back to when the answer was read whole.
+pub(crate) struct Return {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) origin: Origin,
+    pub(crate) taken: Taken,
+}
+
+/// Bytes joined before they are handed on.
+const JOIN_MAX: usize = 16 * 1024;
+/// How often the body yields to the provider's connection before it hands joined frames on.
+const YIELDS: u8 = 2;
+/// Output tokens between two looks at the budget.
+const LOOK_EVERY: u64 = 32;
+/// Longest time a finished client's answer is read on for the sake of its usage.
+const DRAIN_MAX: Duration = Duration::from_secs(120);
+
+/// An answer passing through.
+pub(crate) struct Passing {
+    body: Option<Incoming>,
+    /// Taken when the answer ends, however it does.
+    tap: Option<Tap>,
+    stream: bool,
+    keeps_length: bool,
+    ticket: Option<Ticket>,
+    back: Option<Return>,
+    joined: Option<Bytes>,
+    more: BytesMut,
+    yields: u8,
+    last: Instant,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    looked_at: u64,
+    /// What is held for the request; a stream that costs more is cut when a budget ends.
+    held: NanoUsd,
+    done: bool,
+}
+
+/// What a [`Passing`] is made of.
+pub(crate) struct PassingParts {
+    pub(crate) body: Incoming,
+    pub(crate) tap: Tap,
+    pub(crate) stream: bool,
+    pub(crate) keeps_length: bool,
+    pub(crate) ticket: Ticket,
+    pub(crate) back: Return,
+    pub(crate) stall: Duration,
+    pub(crate) held: NanoUsd,
+}
+
+impl Passing {
+    pub(crate) fn new(parts: PassingParts) -> Self {
+        let PassingParts { body, tap, stream, keeps_length, ticket, back, stall, held } = parts;
+        Self {
+            body: Some(body),
+            tap: Some(tap),
+            stream,
+            keeps_length,
+            ticket: Some(ticket),
+            back: Some(back),
+            joined: None,
+            more: BytesMut::new(),
+            yields: YIELDS,
+            last: Instant::now(),
+            stall,
+            timer: None,
+            looked_at: 0,
+            held,
+            done: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        if let Some(cut) = self.poll_cut(cx) {
+            return Poll::Ready(self.cut(cut));
+        }
+        loop {
+            let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+            match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers are dropped: they could be framing, routing or credentials.
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.take_in(data);
+                    if (!self.stream || self.more.len() >= JOIN_MAX)
+                        && let Some(bytes) = self.hand_on()
+                    {
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "the provider's answer broke off");
+                    return self.broken();
+                }
+                Poll::Ready(None) => return self.end(),
+                Poll::Pending if self.joined.is_some() && self.yields > 0 => {
+                    self.yields -= 1;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => {
+                    return match self.hand_on() {
+                        Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                        None if self.poll_stall(cx).is_ready() => self.broken(),
+                        None => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Registers for cuts and looks for one.
+    fn poll_cut(&mut self, cx: &Context<'_>) -> Option<Cut> {
+        let flight = self.ticket.as_mut()?.get()?.flight.as_ref()?;
+        flight.register(cx.waker());
+        flight.is_cut()
+    }
+
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let left = self.stall.saturating_sub(self.last.elapsed());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.timer = None;
+        }
+    }
+
+    fn take_in(&mut self, data: Bytes) {
+        self.last = Instant::now();
+        let open = self.ticket.as_mut().and_then(Ticket::get);
+        if let Some(open) = open
+            && open.first_byte_us == 0
+        {
+            open.first_byte_us = open.started.elapsed().as_micros() as u64;
+        }
+        let passed = match self.tap.as_mut().map_or(Pass::All, |tap| tap.push(&data)) {
+            Pass::All => data,
+            Pass::Bytes(bytes) => bytes.into(),
+        };
+        if !passed.is_empty() {
+            // The first frame is not copied; most answers have one.
+            if self.joined.is_none() {
+                self.joined = Some(passed);
+            } else {
+                if self.more.is_empty() {
+                    self.more.extend_from_slice(self.joined.as_deref().unwrap_or_default());
+                }
+                self.more.extend_from_slice(&passed);
+            }
+        }
+        self.yields = YIELDS;
+        self.look_at_budget();
+    }
+
+    fn hand_on(&mut self) -> Option<Bytes> {
+        let first = self.joined.take()?;
+        let bytes = if self.more.is_empty() { first } else { self.more.split().freeze() };
+        if let Some(open) = self.ticket.as_mut().and_then(Ticket::get) {
+            open.response_bytes += bytes.len() as u64;
+        }
+        Some(bytes)
+    }
+
+    /// Cuts the stream when it has cost more than was held for it and a budget ends there.
+    fn look_at_budget(&mut self) {
+        if !self.stream {
+            return;
+        }
+        let output = self.tap.as_ref().map_or(0, Tap::estimate_so_far);
+        if output < self.looked_at + LOOK_EVERY {
+            return;
+        }
+        self.looked_at = output;
+        let Some(ticket) = self.ticket.as_mut() else { return };
+        let gateway = ticket.gateway().clone();
+        let Some(open) = ticket.get() else { return };
+        let usage = TokenUsage { input: open.context.input_tokens_estimate, output, ..TokenUsage::default() };
+        let so_far = tokenwatch_wire::price::cost(&usage, &open.price.0);
+        if let Some(flight) = &open.flight {
+            flight.cost_so_far.store(so_far.0, std::sync::atomic::Ordering::Relaxed);
+            let key = open.context.key;
+            if so_far > self.held && gateway.live.is_overrun(key, gateway.now(), self.held, so_far) {
+                flight.cut(Cut::Budget);
+            }
+        }
+    }
+
+    /// The provider's answer is whole.
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let (tail, summary) = self.finish_tap();
+        if !tail.is_empty() {
+            self.more.extend_from_slice(
+                self.joined.take().as_deref().filter(|_| self.more.is_empty()).unwrap_or_default(),
+            );
+            self.more.extend_from_slice(&tail);
+            self.joined = Some(Bytes::new());
+        }
+        let last = self.hand_on();
+        self.body = None;
+        if let Some(back) = self.back.take() {
+            back.pool.give_back(&back.origin, back.taken);
+        }
+        self.settle(Outcome::Served, &summary);
+        self.done = true;
+        Poll::Ready(last.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let (_, summary) = self.finish_tap();
+        self.stop();
+        self.settle(Outcome::UpstreamFailed(UpstreamFailure::BodyBroken), &summary);
+        Poll::Ready(Some(Err(AnswerError::Upstream)))
+    }
+
+    /// Ends the answer now. A stream says why in its own dialect; anything else is broken off.
+    fn cut(&mut self, cut: Cut) -> Option<Result<Frame<Bytes>, AnswerError>> {
+        let event = self.tap.as_ref().map_or_else(Vec::new, |tap| tap.cut(cut, ""));
+        // What was joined but not handed on yet is dropped: its tokens are booked all the same.
+        let (_, summary) = self.finish_tap();
+        self.stop();
+        self.settle(Outcome::Cut(cut), &summary);
+        if event.is_empty() { Some(Err(AnswerError::Cut)) } else { Some(Ok(Frame::data(event.into()))) }
+    }
+
+    fn finish_tap(&mut self) -> (Vec<u8>, TapSummary) {
+        self.tap.take().map_or_else(Default::default, Tap::finish)
+    }
+
+    fn stop(&mut self) {
+        self.done = true;
+        self.body = None;
+        // A connection whose answer was not read to its end can not be used again.
+        self.back = None;
+    }
+
+    fn settle(&mut self, outcome: Outcome, summary: &TapSummary) {
+        let Some(mut ticket) = self.ticket.take() else { return };
+        let Some(open) = ticket.get() else { return };
+        let consumed = consumed(&open.context, open.status, outcome, summary);
+        if let Some(model) = &summary.model {
+            crate::path::reprice(&ticket_settings(&ticket), &mut ticket, model);
+        }
+        ticket.finish(outcome, consumed);
+    }
+}
+
+fn ticket_settings(ticket: &Ticket) -> Arc<crate::settings::Settings> {
+    ticket.gateway().settings().clone()
+}
+
+/// What an answer consumed, from what was read of it.
+pub(crate) fn consumed(
+    context: &RequestContext,
+    status: u16,
+    outcome: Outcome,
+    summary: &TapSummary,
+) -> Consumed {
+    let seen = summary.output_tokens_estimate;
+    match summary.usage {
+        Some(usage) if summary.is_complete => Consumed { usage, source: UsageSource::Provider },
+        // The final counts never came: the input is known, the output is at least what was seen.
+        Some(usage) => Consumed { usage, source: UsageSource::Estimated },
+        // Providers do not charge for errors.
+        None if status >= 400 => Consumed::default(),
+        None if outcome == Outcome::Served && !consumes_tokens(context.endpoint) => Consumed::default(),
+        None => {
+            let input = context.input_tokens_estimate;
+            let usage = TokenUsage { input, output: seen, ..TokenUsage::default() };
+            Consumed { usage, source: UsageSource::Estimated }
+        }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let (Some(mut ticket), Some(body)) = (self.ticket.take(), self.body.take()) else { return };
+        let Some(tap) = self.tap.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            // A whole answer is charged whether it is read or not: read it on, for its usage.
+            Ok(runtime) if !self.stream => {
+                runtime.spawn(drain(body, tap, ticket));
+            }
+            // Dropping the connection tells the provider to stop; what it wrote so far is what it charges.
+            _ => {
+                if let Some(open) = ticket.get() {
+                    let (_, summary) = tap.finish();
+                    let consumed = consumed(&open.context, open.status, Outcome::ClientLeft, &summary);
+                    ticket.finish(Outcome::ClientLeft, consumed);
+                }
+            }
+        }
+    }
+}
+
+/// Reads an answer nobody waits for, within [`DRAIN_MAX`], and books its usage.
+pub(crate) async fn drain(mut body: Incoming, mut tap: Tap, mut ticket: Ticket) {
+    let reading = async {
+        while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            if let Some(data) = frame.data_ref() {
+                tap.push(data);
+            }
+        }
+    };
+    // Running out of time leaves what was read, which is booked as an estimate.
+    let _ = tokio::time::timeout(DRAIN_MAX, reading).await;
+    let (_, summary) = tap.finish();
+    if let Some(open) = ticket.get() {
+        let consumed = consumed(&open.context, open.status, Outcome::ClientLeft, &summary);
+        ticket.finish(Outcome::ClientLeft, consumed);
+    }
+}

@@ -1,0 +1,175 @@
+//! Request bodies: read whole with limits and deadlines, or streamed through with the same.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadBodyError {
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(u64),
+    #[error("the body did not arrive in time")]
+    Timeout,
+    #[error("the body broke off or its framing is wrong")]
+    Broken,
+}
+
+/// Limits of one body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes_max: u64,
+    pub(crate) stall: Duration,
+    pub(crate) total: Duration,
+}
+
+/// A timer that costs nothing until something has to be waited for.
+struct Deadline {
+    end: Instant,
+    last: Instant,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn new(stall: Duration, total: Duration) -> Self {
+        let now = Instant::now();
+        Self { end: now + total, last: now, stall, timer: None }
+    }
+
+    fn touch(&mut self) {
+        self.last = Instant::now();
+    }
+
+    /// Ready when the time is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let due = (self.last + self.stall).min(self.end);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            ready!(timer.as_mut().poll(cx));
+            // Bytes may have come since the timer was set: wait for what is left.
+            let due = (self.last + self.stall).min(self.end);
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+}
+
+/// Reads a body whole.
+pub(crate) async fn read_whole(mut body: Incoming, limits: BodyLimits) -> Result<Bytes, ReadBodyError> {
+    if body.size_hint().lower() > limits.bytes_max {
+        return Err(ReadBodyError::TooLarge(limits.bytes_max));
+    }
+    let mut deadline = Deadline::new(limits.stall, limits.total);
+    let mut first = Bytes::new();
+    let mut rest: Option<BytesMut> = None;
+    loop {
+        let frame = std::future::poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => deadline.poll(cx).map(|()| Err(ReadBodyError::Timeout)),
+        })
+        .await?;
+        let Some(frame) = frame else { break };
+        let Ok(data) = frame.map_err(|_| ReadBodyError::Broken)?.into_data() else { continue };
+        deadline.touch();
+        let have = first.len() + rest.as_ref().map_or(0, BytesMut::len);
+        if (have + data.len()) as u64 > limits.bytes_max {
+            return Err(ReadBodyError::TooLarge(limits.bytes_max));
+        }
+        // One frame is the usual case and is not copied.
+        match &mut rest {
+            Some(rest) => rest.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                let hint = (body.size_hint().lower() as usize).min(1 << 20);
+                let mut joined = BytesMut::with_capacity(first.len() + data.len() + hint);
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&data);
+                rest = Some(joined);
+            }
+        }
+    }
+    Ok(rest.map_or(first, BytesMut::freeze))
+}
+
+/// A body on its way to a provider.
+pub(crate) enum OutBody {
+    /// In one piece.
+    Whole(Option<Bytes>),
+    /// Streams through.
+    Upload(Upload),
+}
+
+/// An upload that streams through within its limits.
+pub(crate) struct Upload {
+    body: Incoming,
+    left: u64,
+    deadline: Deadline,
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, limits: BodyLimits) -> Self {
+        Self { body, left: limits.bytes_max, deadline: Deadline::new(limits.stall, limits.total) }
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = ReadBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadBodyError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => {
+                Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b))))
+            }
+            Self::Upload(upload) => upload.poll_data(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Upload(upload) => upload.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Upload(upload) => upload.body.size_hint(),
+        }
+    }
+}
+
+impl Upload {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadBodyError>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.deadline.poll(cx).map(|()| Some(Err(ReadBodyError::Timeout)));
+            };
+            let frame = match frame {
+                None => return Poll::Ready(None),
+                Some(Err(_)) => return Poll::Ready(Some(Err(ReadBodyError::Broken))),
+                Some(Ok(frame)) => frame,
+            };
+            // Trailers are dropped: they could be framing, routing or credentials.
+            let Ok(data) = frame.into_data() else { continue };
+            self.deadline.touch();
+            let Some(left) = self.left.checked_sub(data.len() as u64) else {
+                return Poll::Ready(Some(Err(ReadBodyError::TooLarge(self.left))));
+            };
+            self.left = left;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+}

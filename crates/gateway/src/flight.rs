@@ -1,0 +1,78 @@
+//! A request in flight, seen from outside its own task: what it is, and a way to cut it.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use atomic_waker::AtomicWaker;
+use std::task::Waker;
+use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::id::ActorId;
+use tokenwatch_model::outcome::Cut;
+
+const RUNNING: u8 = 0;
+
+/// Shared between the request's task and whoever may cut it.
+pub(crate) struct Flight {
+    /// What was judged.
+    pub(crate) context: RequestContext,
+    /// Whose it is.
+    pub(crate) actor: ActorId,
+    cut: AtomicU8,
+    waker: AtomicWaker,
+    /// Cost so far in nanodollars, written by the tap, for live views.
+    pub(crate) cost_so_far: AtomicU64,
+}
+
+impl Flight {
+    pub(crate) fn new(context: RequestContext, actor: ActorId) -> Self {
+        Self {
+            context,
+            actor,
+            cut: AtomicU8::new(RUNNING),
+            waker: AtomicWaker::new(),
+            cost_so_far: AtomicU64::new(0),
+        }
+    }
+
+    /// Cuts the request: its stream ends at its next step, which is made at once. The first cause stands.
+    pub(crate) fn cut(&self, cause: Cut) {
+        let code = match cause {
+            Cut::Budget => 1,
+            Cut::Containment => 2,
+            Cut::Shutdown => 3,
+        };
+        let _ = self.cut.compare_exchange(RUNNING, code, Ordering::AcqRel, Ordering::Acquire);
+        self.waker.wake();
+    }
+
+    /// Whether it was cut, and why.
+    pub(crate) fn is_cut(&self) -> Option<Cut> {
+        match self.cut.load(Ordering::Acquire) {
+            1 => Some(Cut::Budget),
+            2 => Some(Cut::Containment),
+            3 => Some(Cut::Shutdown),
+            _ => None,
+        }
+    }
+
+    /// Asks to be woken when it is cut. Register first, then check [`Flight::is_cut`].
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwatch_model::id::KeyId;
+
+    use super::*;
+    use crate::testing::request;
+
+    #[test]
+    fn the_first_cause_stands() {
+        let flight = Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1));
+        assert_eq!(flight.is_cut(), None);
+        flight.cut(Cut::Containment);
+        flight.cut(Cut::Budget);
+        assert_eq!(flight.is_cut(), Some(Cut::Containment));
+    }
+}

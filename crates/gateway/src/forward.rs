@@ -1,0 +1,422 @@
+//! Forwarding: the client's bytes with the provider's credential, and the head of the answer back.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use tokenwatch_model::account::Room;
+use tokenwatch_model::outcome::{Refusal, UpstreamFailure};
+use tokenwatch_model::provider::{Dialect, Endpoint};
+use tokenwatch_wire::encoding::{self, Encoding};
+use tokenwatch_wire::tap::{Tap, TapConfig};
+
+use crate::answer::{AnswerBody, Passing, PassingParts, Return, drain};
+use crate::body::OutBody;
+use crate::breaker::Permit;
+use crate::credential::is_credential_field;
+use crate::path::{Admission, Heard, Prepared, header};
+use crate::pool::{ExchangeError, Pool, Taken};
+use crate::refuse::{Stop, refuse, upstream_failed};
+use crate::settings::{Credential, Provider, Settings, credential_field};
+use crate::strict::{is_hop_or_override, named_in_connection};
+use crate::ticket::{Consumed, Ticket};
+
+/// An admitted request.
+pub(crate) struct Outbound {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) heard: Heard,
+    pub(crate) parts: Parts,
+    pub(crate) prepared: Prepared,
+    pub(crate) admitted: Admission,
+}
+
+/// What must be known of the request when its answer arrives.
+struct Sent {
+    settings: Arc<Settings>,
+    pool: Arc<Pool>,
+    provider: Arc<Provider>,
+    endpoint: Endpoint,
+    scope_filters_models: bool,
+    /// Our own address, where Anthropic's batches must not lead the client past us.
+    results_base: Option<String>,
+    strip_usage: bool,
+    admitted: Admission,
+    held: tokenwatch_model::money::NanoUsd,
+    entry: Arc<crate::registry::KeyEntry>,
+}
+
+/// Sends an admitted request and passes the answer on. When the client leaves meanwhile, a request that the
+/// provider charges whole is seen through for its usage.
+pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<AnswerBody> {
+    let Outbound { settings, pool, heard, parts, prepared, admitted } = outbound;
+    let provider = heard.target.provider.clone();
+    let Prepared { body, strip_usage, decoded, ask } = prepared;
+    let headers = outgoing_headers(&parts.headers, decoded, strip_usage, &provider);
+    let is_batch = heard.target.endpoint == Endpoint::Batches && provider.dialect == Dialect::Anthropic;
+    let results_base = is_batch.then(|| own_base(&parts, &heard.target.prefix)).flatten();
+    let Ok(uri) = heard.target.path_and_query.parse::<Uri>() else {
+        return refuse(&settings, ticket, Stop::plain(Refusal::BadHttp));
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    *request.version_mut() = Version::HTTP_11;
+    let stream = ticket.get().is_some_and(|open| open.context.stream);
+    let is_whole = matches!(request.body(), OutBody::Whole(_));
+    let sent = Sent {
+        settings,
+        pool,
+        provider,
+        endpoint: heard.target.endpoint,
+        scope_filters_models: heard.target.endpoint == Endpoint::Models && heard.target.model.is_none(),
+        results_base,
+        strip_usage,
+        admitted,
+        held: ask.cost,
+        entry: heard.entry,
+    };
+    // A stream stops at the provider when its connection goes; an upload has lost its source.
+    let see_through = is_whole && !stream;
+    let exchange = SeeThrough { running: Some(Box::pin(exchange(sent, request, ticket))), see_through };
+    match exchange.await {
+        Exchanged::Answer(sent, ticket, response, taken) => pass_on(sent, ticket, response, taken).await,
+        Exchanged::Done(response) => response,
+    }
+}
+
+enum Exchanged {
+    Answer(Sent, Ticket, Response<Incoming>, Taken),
+    Done(Response<AnswerBody>),
+}
+
+type Running = Pin<Box<dyn Future<Output = Exchanged> + Send>>;
+
+/// An exchange that goes on by itself when its waiter is dropped, if the provider charges it whole anyway.
+struct SeeThrough {
+    running: Option<Running>,
+    see_through: bool,
+}
+
+impl Future for SeeThrough {
+    type Output = Exchanged;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exchanged> {
+        let Some(running) = self.running.as_mut() else { return Poll::Pending };
+        let polled = running.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.running = None;
+        }
+        polled
+    }
+}
+
+impl Drop for SeeThrough {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take().filter(|_| self.see_through) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Exchanged::Answer(sent, mut ticket, response, _) = running.await {
+                let Some(open) = ticket.get() else { return };
+                open.status = response.status().as_u16();
+                let (tap, _) = make_tap(&sent, &response);
+                drain(response.into_body(), tap, ticket).await;
+            }
+        });
+    }
+}
+
+/// Tries the provider's credentials in order until one gives an answer to pass on.
+async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> Exchanged {
+    let gateway = ticket.gateway().clone();
+    let provider = sent.provider.clone();
+    let mut template = Some(request);
+    let mut wait = None;
+    let mut last: Option<ExchangeError> = None;
+    for (i, credential) in provider.credentials.iter().enumerate() {
+        let Some(value) = credential.value() else { continue };
+        match credential.breaker.lock().permit(gateway.uptime()) {
+            Permit::Closed | Permit::Probe => {}
+            Permit::Open(left) => {
+                wait = Some(wait.map_or(left, |wait: std::time::Duration| wait.min(left)));
+                continue;
+            }
+        }
+        let is_last = i + 1 == provider.credentials.len();
+        let Some(mut attempt) = next_attempt(&mut template, is_last) else { break };
+        attempt.headers_mut().insert(credential_field(provider.dialect), (*value).clone());
+        let http = &sent.settings.http;
+        if let Some(open) = ticket.get() {
+            open.forwarded = true;
+        }
+        let asked = std::time::Instant::now();
+        let exchanged =
+            sent.pool.exchange(&provider.origin, attempt, http.connect_timeout, http.answer_timeout).await;
+        if let Some(open) = ticket.get() {
+            open.provider_us += asked.elapsed().as_micros() as u64;
+        }
+        match exchanged {
+            Ok((response, taken)) => {
+                let status = response.status();
+                report(credential, status, gateway.uptime());
+                let next = !is_last && template.is_some() && tries_next(status);
+                if !next {
+                    return Exchanged::Answer(sent, ticket, response, taken);
+                }
+            }
+            Err(error) => {
+                credential.breaker.lock().fail(gateway.uptime());
+                tracing::warn!(provider.name = %provider.name, failure = ?error.failure, detail = %error.detail, "provider failed");
+                let unsent = error.failure == UpstreamFailure::Connect;
+                last = Some(error);
+                if !unsent {
+                    break;
+                }
+                if let Some(open) = ticket.get() {
+                    open.forwarded = false;
+                }
+            }
+        }
+    }
+    Exchanged::Done(give_up(&sent.settings, ticket, last, wait))
+}
+
+/// The request for one more attempt: a copy while others may follow, the request itself for the last.
+fn next_attempt(template: &mut Option<Request<OutBody>>, is_last: bool) -> Option<Request<OutBody>> {
+    let copy = match template.as_ref()?.body() {
+        OutBody::Whole(bytes) if !is_last => Some(OutBody::Whole(bytes.clone())),
+        // A stream can be sent once.
+        _ => None,
+    };
+    let Some(body) = copy else { return template.take() };
+    let template = template.as_ref()?;
+    let mut request = Request::new(body);
+    *request.method_mut() = template.method().clone();
+    *request.uri_mut() = template.uri().clone();
+    *request.headers_mut() = template.headers().clone();
+    Some(request)
+}
+
+/// Statuses after which another credential may do better: ours is refused, or its quota is used up.
+fn tries_next(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
+}
+
+fn report(credential: &Credential, status: StatusCode, now: std::time::Duration) {
+    let refused = status == StatusCode::UNAUTHORIZED;
+    if refused && !credential.refused.swap(true, Ordering::AcqRel) {
+        tracing::error!(credential.source = %credential.source, "the provider refuses this credential");
+    } else if !refused {
+        credential.refused.store(false, Ordering::Release);
+    }
+    let mut breaker = credential.breaker.lock();
+    if status.is_server_error() {
+        breaker.fail(now);
+    } else {
+        breaker.succeed();
+    }
+}
+
+fn give_up(
+    settings: &Settings,
+    mut ticket: Ticket,
+    last: Option<ExchangeError>,
+    wait: Option<std::time::Duration>,
+) -> Response<AnswerBody> {
+    if let Some(error) = last {
+        let consumed = match error.failure {
+            UpstreamFailure::Connect => Consumed::default(),
+            // The provider may have worked, and charge for it: doubt is not in the spender's favour.
+            UpstreamFailure::Timeout => ticket.worst_case(),
+            _ => ticket.input_only(),
+        };
+        return upstream_failed(ticket, error.failure, consumed);
+    }
+    let stop = match wait {
+        Some(wait) => {
+            Stop { retry_after_us: Some(wait.as_micros() as u64), ..Stop::plain(Refusal::CircuitOpen) }
+        }
+        None => Stop::plain(Refusal::NoProviderCredential),
+    };
+    refuse(settings, ticket, stop)
+}
+
+/// The client's header fields without what must not travel. `plain` asks for an answer that is not compressed,
+/// because something will be taken out of it.
+pub(crate) fn outgoing_headers(
+    incoming: &HeaderMap,
+    decoded: bool,
+    plain: bool,
+    provider: &Provider,
+) -> HeaderMap {
+    let named = named_in_connection(incoming);
+    let mut headers = HeaderMap::with_capacity(incoming.len() + 2);
+    for (name, value) in incoming {
+        let dropped = is_hop_or_override(name)
+            || is_credential_field(name.as_str())
+            || name == HOST
+            || name == CONTENT_LENGTH
+            || name == ACCEPT_ENCODING
+            || (decoded && name == CONTENT_ENCODING)
+            || (!named.is_empty() && named.contains(name));
+        if !dropped {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let accepted = if plain {
+        "identity"
+    } else {
+        encoding::accept_encoding(header(incoming, ACCEPT_ENCODING.as_str()))
+    };
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
+    if let Ok(host) = HeaderValue::from_str(&provider.origin.authority()) {
+        headers.insert(HOST, host);
+    }
+    headers
+}
+
+/// The address the client reached us by.
+fn own_base(parts: &Parts, prefix: &str) -> Option<String> {
+    let host = header(&parts.headers, HOST.as_str()).or_else(|| parts.uri.authority().map(|a| a.as_str()))?;
+    let is_tls = parts.extensions.get::<OverTls>().is_some()
+        || header(&parts.headers, "x-forwarded-proto")
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    Some(format!("{}://{host}{prefix}", if is_tls { "https" } else { "http" }))
+}
+
+/// Marks requests that came over our own TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct OverTls;
+
+fn is_json(response: &Response<Incoming>) -> bool {
+    header(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+/// The tap for an answer, and whether the answer is an event stream.
+fn make_tap(sent: &Sent, response: &Response<Incoming>) -> (Tap, bool) {
+    let content_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
+    let stream = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
+    // An encoding we did not ask for and can not read: the answer passes, its usage is estimated.
+    let encoding =
+        Encoding::from_header(header(response.headers(), CONTENT_ENCODING.as_str())).unwrap_or_default();
+    let tap = Tap::new(TapConfig {
+        dialect: sent.provider.dialect,
+        endpoint: sent.endpoint,
+        stream,
+        strip_usage: sent.strip_usage && stream,
+        encoding,
+        body_limit: TAP_MAX,
+    });
+    (tap, stream)
+}
+
+/// Most bytes the tap holds of one event or member.
+const TAP_MAX: usize = 1 << 20;
+
+/// Turns the provider's head into ours and lets the body pass through.
+async fn pass_on(
+    sent: Sent,
+    mut ticket: Ticket,
+    response: Response<Incoming>,
+    taken: Taken,
+) -> Response<AnswerBody> {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // The provider refuses our credential, not the client's: a 401 would make the client doubt its key.
+        let failed =
+            Stop::because(Refusal::NoProviderCredential, "The provider refuses the gateway's credential.");
+        return refuse(&sent.settings, ticket, failed);
+    }
+    if sent.scope_filters_models && sent.entry.policy.scope.models.is_some() && response.status().is_success()
+    {
+        return crate::lists::filtered_models(&sent.entry, ticket, response).await;
+    }
+    if let Some(base) = sent.results_base.as_deref().filter(|_| is_json(&response)) {
+        return crate::lists::own_results_url(base, ticket, response).await;
+    }
+    let (tap, stream) = make_tap(&sent, &response);
+    let (mut head, body) = response.into_parts();
+    let keeps_length = !(stream && sent.strip_usage);
+    clean_answer(&mut head.headers, keeps_length);
+    let Some(open) = ticket.get() else { return Response::new(AnswerBody::Whole(None)) };
+    open.status = head.status.as_u16();
+    let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
+    add_own_headers(&mut head.headers, &ticket.id().to_string(), overhead_us, &sent.admitted);
+    let passing = Passing::new(PassingParts {
+        body,
+        tap,
+        stream,
+        keeps_length,
+        ticket,
+        back: Return { pool: sent.pool, origin: sent.provider.origin.clone(), taken },
+        stall: sent.settings.http.answer_stall_timeout,
+        held: sent.held,
+    });
+    let mut answer = Response::new(AnswerBody::Passing(Box::new(passing)));
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    answer
+}
+
+/// Removes hop-by-hop fields of the provider's connection.
+pub(crate) fn clean_answer(headers: &mut HeaderMap, keeps_length: bool) {
+    for name in named_in_connection(headers) {
+        headers.remove(name);
+    }
+    const HOPS: [&str; 7] = [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+    ];
+    for name in HOPS {
+        headers.remove(name);
+    }
+    headers.remove(http::header::UPGRADE);
+    // Cookies of the provider's edge belong to the gateway, not to the client.
+    headers.remove(http::header::SET_COOKIE);
+    if !keeps_length {
+        headers.remove(CONTENT_LENGTH);
+    }
+}
+
+pub(crate) fn add_own_headers(headers: &mut HeaderMap, id: &str, overhead_us: u64, admitted: &Admission) {
+    let mut put = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    put("x-tokenwatch-request-id", id);
+    put("x-tokenwatch-overhead-us", &overhead_us.to_string());
+    // The key's own limits where it has some; otherwise the provider's stand.
+    if let Some(room) = &admitted.requests_room {
+        put_room(
+            &mut put,
+            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
+            room,
+        );
+    }
+    if let Some(room) = &admitted.tokens_room {
+        put_room(
+            &mut put,
+            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+            room,
+        );
+    }
+}
+
+fn put_room(put: &mut impl FnMut(&'static str, &str), names: [&'static str; 3], room: &Room) {
+    let [limit, remaining, reset] = names;
+    put(limit, &room.limit.to_string());
+    put(remaining, &room.remaining.to_string());
+    put(reset, &format!("{}ms", room.reset_us.div_ceil(1_000)));
+}

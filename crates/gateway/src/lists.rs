@@ -1,0 +1,93 @@
+//! Answers that are read whole and changed: model lists, filtered to the key's scope, and Anthropic's batches,
+//! whose results address must lead back here.
+
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::response::Parts;
+use http::{HeaderName, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokenwatch_model::outcome::UpstreamFailure;
+use tokenwatch_wire::encoding::Encoding;
+
+use crate::answer::AnswerBody;
+use crate::forward::clean_answer;
+use crate::path::own_answer;
+use crate::refuse::upstream_failed;
+use crate::registry::KeyEntry;
+use crate::ticket::{Consumed, Ticket};
+
+/// Longest answer read; providers list some hundred models in well under a megabyte.
+const LIST_BYTES_MAX: usize = 8 << 20;
+
+/// The provider's list of models without those the key may not use.
+pub(crate) async fn filtered_models(
+    entry: &KeyEntry,
+    ticket: Ticket,
+    response: Response<Incoming>,
+) -> Response<AnswerBody> {
+    let (head, body) = response.into_parts();
+    let filtered = match read_plain(&head, body).await {
+        Ok(plain) => {
+            tokenwatch_wire::models::filter_models(&plain, |model| entry.policy.scope.allows_model(model))
+        }
+        Err(failure) => return upstream_failed(ticket, failure, Consumed::default()),
+    };
+    // What is no list can not be filtered, and so must not be shown.
+    match filtered {
+        Some(filtered) => answer(head, filtered.into(), ticket),
+        None => upstream_failed(ticket, UpstreamFailure::Garbage, Consumed::default()),
+    }
+}
+
+/// A batch or a list of them: SDKs follow the results address with the client's key, which must not reach the
+/// provider.
+pub(crate) async fn own_results_url(
+    base: &str,
+    ticket: Ticket,
+    response: Response<Incoming>,
+) -> Response<AnswerBody> {
+    let (head, body) = response.into_parts();
+    match read_plain(&head, body).await {
+        Ok(plain) => {
+            let rewritten = tokenwatch_wire::models::rewrite_results_url(&plain, base);
+            answer(head, rewritten.map_or(plain, Bytes::from), ticket)
+        }
+        Err(failure) => upstream_failed(ticket, failure, Consumed::default()),
+    }
+}
+
+fn answer(mut head: Parts, body: Bytes, ticket: Ticket) -> Response<AnswerBody> {
+    let id = ticket.id().to_string();
+    let mut answer = own_answer(ticket, head.status, body, Consumed::default());
+    clean_answer(&mut head.headers, false);
+    head.headers.remove(CONTENT_ENCODING);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        head.headers.insert(HeaderName::from_static("x-tokenwatch-request-id"), id);
+    }
+    *answer.headers_mut() = head.headers;
+    answer
+}
+
+/// Reads an answer whole and decodes it.
+async fn read_plain(head: &Parts, mut body: Incoming) -> Result<Bytes, UpstreamFailure> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| UpstreamFailure::BodyBroken)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > LIST_BYTES_MAX {
+            return Err(UpstreamFailure::Garbage);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    let coding = head.headers.get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
+    let decoded = Encoding::from_header(coding)
+        .and_then(|coding| tokenwatch_wire::encoding::decode(&bytes, coding, LIST_BYTES_MAX));
+    match decoded {
+        Ok(plain) => Ok(Bytes::from(plain.into_owned())),
+        Err(_) => Err(UpstreamFailure::Garbage),
+    }
+}

@@ -1,0 +1,318 @@
+//! The live state of every key: entry, containments, account, learned normal, requests in flight.
+//!
+//! Sharded by key; a shard's lock is held for a few microseconds and never across an await. Everything that
+//! decides about a request (usable, contained, room, judged) happens under one lock, so a thousand requests
+//! at a budget's edge are decided one after another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokenwatch_detect::{Engine, InFlight, KeyState as Learned};
+use tokenwatch_model::account::{Account, Ask, Exceeded, Reservation, Room};
+use tokenwatch_model::containment::{Action, Containment};
+use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::event::{JournalRecord, UsageEvent};
+use tokenwatch_model::finding::{Decision, Feedback, Finding};
+use tokenwatch_model::id::{ActorId, KeyId, RequestId};
+use tokenwatch_model::key::Mode;
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::outcome::{Cut, Refusal};
+use tokenwatch_model::ports::EventSink;
+use tokenwatch_model::time::Timestamp;
+
+use crate::clamp::ClampMeters;
+use crate::flight::Flight;
+use crate::registry::KeyEntry;
+
+mod checkpoint;
+mod view;
+
+pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
+pub use view::{KeyView, LiveTotals};
+
+/// A power of two; enough that two cores rarely meet.
+const SHARDS: usize = 64;
+
+/// The learned part of a key, loaded when the key is first used.
+#[derive(Default)]
+pub(crate) struct Mind {
+    pub(crate) account: Account,
+    pub(crate) learned: Learned,
+    /// Ordinals of the last events, one for each process that wrote some.
+    pub(crate) last: checkpoint::LastSeen,
+    clamps: ClampMeters,
+    dirty: bool,
+    pub(crate) recent: view::Recent,
+}
+
+/// A request in flight and what the engine said of it.
+struct InTheAir {
+    flight: Arc<Flight>,
+    watched: bool,
+}
+
+struct LiveKey {
+    entry: Arc<KeyEntry>,
+    containments: Arc<[Containment]>,
+    mind: Option<Box<Mind>>,
+    flights: HashMap<RequestId, InTheAir>,
+    in_flight_by_actor: HashMap<ActorId, u32>,
+    /// Requests in flight whose verdict was to watch.
+    watched: u32,
+}
+
+#[derive(Default)]
+struct Shard {
+    keys: HashMap<KeyId, LiveKey>,
+}
+
+/// The live state of every key.
+pub struct Live {
+    shards: Box<[Mutex<Shard>]>,
+    engine: Engine,
+    /// Tells this process's events from those of others on the same journal; grows with each start.
+    epoch: u32,
+}
+
+/// Why a request is not admitted, with what the caller should be told.
+#[derive(Debug)]
+pub(crate) struct Denied {
+    pub(crate) refusal: Refusal,
+    pub(crate) retry_after_us: Option<u64>,
+    /// The containment in force, for the message.
+    pub(crate) containment: Option<String>,
+}
+
+impl Denied {
+    const fn plain(refusal: Refusal) -> Self {
+        Self { refusal, retry_after_us: None, containment: None }
+    }
+}
+
+impl From<Exceeded> for Denied {
+    fn from(exceeded: Exceeded) -> Self {
+        Self { refusal: exceeded.refusal, retry_after_us: exceeded.retry_after_us, containment: None }
+    }
+}
+
+/// A request let through.
+pub(crate) struct Admitted {
+    pub(crate) reservation: Reservation,
+    pub(crate) decision: Decision,
+    pub(crate) requests_room: Option<Room>,
+    pub(crate) tokens_room: Option<Room>,
+}
+
+impl Live {
+    /// Without any key. `epoch` is the process's start in seconds: larger than that of any process before it
+    /// on the same state.
+    pub fn new(engine: Engine, epoch: u32) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), engine, epoch }
+    }
+
+    fn shard(&self, key: KeyId) -> MutexGuard<'_, Shard> {
+        // Key ids are random, so their low bits spread evenly. The mask keeps the index in range.
+        self.shards[(key.bits() as usize) & (SHARDS - 1)].lock()
+    }
+
+    /// Puts a key in place unless a newer revision is there: a slow fill never undoes a revocation.
+    /// Requests in flight on a key that is no longer usable are cut.
+    pub fn put_key(&self, entry: Arc<KeyEntry>, now: Timestamp) {
+        let mut shard = self.shard(entry.id);
+        match shard.keys.get_mut(&entry.id) {
+            Some(live) if live.entry.revision > entry.revision => {}
+            Some(live) => {
+                live.entry = entry;
+                if live.entry.usable(now).is_err() {
+                    live.flights.values().for_each(|air| air.flight.cut(Cut::Containment));
+                }
+            }
+            None => {
+                let live = LiveKey {
+                    entry: entry.clone(),
+                    containments: Arc::new([]),
+                    mind: None,
+                    flights: HashMap::new(),
+                    in_flight_by_actor: HashMap::new(),
+                    watched: 0,
+                };
+                shard.keys.insert(entry.id, live);
+            }
+        }
+    }
+
+    /// Puts the containments of a key in place (all of them, in force or not) and cuts what they forbid.
+    /// A revision that is older than what is known is dropped.
+    pub fn put_containments(&self, key: KeyId, containments: Vec<Containment>, now: Timestamp) {
+        let mut shard = self.shard(key);
+        let Some(live) = shard.keys.get_mut(&key) else { return };
+        let mut merged: HashMap<_, Containment> =
+            live.containments.iter().map(|c| (c.id, c.clone())).collect();
+        for containment in containments {
+            let newer = merged.get(&containment.id).is_none_or(|old| old.revision <= containment.revision);
+            if newer {
+                merged.insert(containment.id, containment);
+            }
+        }
+        let mut in_force: Vec<Containment> = merged.into_values().filter(|c| c.in_force(now)).collect();
+        in_force.sort_by_key(|c| (c.created, c.id));
+        for InTheAir { flight, .. } in live.flights.values() {
+            let forbidden = in_force.iter().any(|c| match &c.action {
+                Action::RefuseContext(context) => context.matches(&flight.context),
+                Action::Suspend | Action::Revoke => true,
+                Action::Watch | Action::Clamp(_) => false,
+            });
+            if forbidden {
+                flight.cut(Cut::Containment);
+            }
+        }
+        live.containments = in_force.into();
+    }
+
+    /// The entry of a key.
+    pub fn entry(&self, key: KeyId) -> Option<Arc<KeyEntry>> {
+        self.shard(key).keys.get(&key).map(|live| live.entry.clone())
+    }
+
+    /// Whether the learned state of a key is in memory; `None` for an unknown key.
+    pub(crate) fn is_loaded(&self, key: KeyId) -> Option<bool> {
+        self.shard(key).keys.get(&key).map(|live| live.mind.is_some())
+    }
+
+    /// Puts a loaded state in place unless one is there: what is in memory is always newer.
+    pub(crate) fn put_mind(&self, key: KeyId, mind: Mind) {
+        if let Some(live) = self.shard(key).keys.get_mut(&key) {
+            live.mind.get_or_insert_with(|| Box::new(mind));
+        }
+    }
+
+    /// Decides about a request: usable, contained, clamped, room, judged. All or nothing.
+    pub(crate) fn admit(&self, flight: &Arc<Flight>, ask: Ask) -> Result<Admitted, Denied> {
+        let request = &flight.context;
+        let now = request.time;
+        let mut guard = self.shard(request.key);
+        let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
+        live.entry.usable(now).map_err(Denied::plain)?;
+        let LiveKey { entry, containments, mind, flights, in_flight_by_actor, watched } = live;
+        let mind = mind.get_or_insert_default();
+        check_containments(containments, mind, request)?;
+        let policy = &entry.policy;
+        let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
+        let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
+        let in_flight = InFlight { actor, watched: *watched };
+        let verdict = self.engine.judge(&mind.learned, &entry.profile, request, in_flight);
+        if verdict.decision == Decision::Refuse && entry.mode() != Mode::Observe {
+            mind.account.settle(reservation, now, 0, NanoUsd::ZERO);
+            let containment = verdict.finding.map(|finding| finding.summary);
+            return Err(Denied { refusal: Refusal::Judged, retry_after_us: None, containment });
+        }
+        let is_watched = verdict.decision != Decision::Forward;
+        *watched += u32::from(is_watched);
+        flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched });
+        *in_flight_by_actor.entry(flight.actor).or_default() += 1;
+        let (requests_room, tokens_room) = mind.account.room(now, &policy.limits);
+        Ok(Admitted { reservation, decision: verdict.decision, requests_room, tokens_room })
+    }
+
+    /// Whether a stream that has cost `so_far` has run past a budget.
+    pub(crate) fn is_overrun(&self, key: KeyId, now: Timestamp, held: NanoUsd, so_far: NanoUsd) -> bool {
+        let guard = self.shard(key);
+        let Some(live) = guard.keys.get(&key) else { return true };
+        let budgets = &live.entry.policy.budgets;
+        live.mind.as_ref().is_none_or(|mind| mind.account.is_overrun(now, budgets, held, so_far))
+    }
+
+    /// Ends a request: books what it consumed, teaches the engine, writes the journal, in one order for all.
+    /// Returns what the engine found, and whether the journal took the event.
+    pub(crate) fn finish(
+        &self,
+        mut event: UsageEvent,
+        reservation: Option<Reservation>,
+        sink: &dyn EventSink,
+    ) -> (Vec<Finding>, bool) {
+        let key = event.request.key;
+        let mut guard = self.shard(key);
+        let Some(live) = guard.keys.get_mut(&key) else {
+            drop(guard);
+            return (Vec::new(), sink.push(JournalRecord::Usage(event)));
+        };
+        let mind = live.mind.get_or_insert_default();
+        let end = event.request.time.plus(event.duration_us);
+        if let Some(reservation) = reservation {
+            mind.account.settle(reservation, end, event.usage.total(), event.cost);
+            mind.clamps.book(&live.containments, &event.request, end, event.cost);
+            if let Some(air) = live.flights.remove(&event.request.id) {
+                live.watched -= u32::from(air.watched);
+                let actor = air.flight.actor;
+                if let Some(count) = live.in_flight_by_actor.get_mut(&actor) {
+                    *count -= 1;
+                    if *count == 0 {
+                        live.in_flight_by_actor.remove(&actor);
+                    }
+                }
+            }
+        }
+        mind.dirty = true;
+        mind.recent.count(&event);
+        let findings = self.engine.observe(&mut mind.learned, &live.entry.profile, &event);
+        event.key_seq = mind.last.next(self.epoch);
+        // Pushed under the lock: the journal's order is the engine's order, which makes replay exact.
+        let mut taken = sink.push(JournalRecord::Usage(event));
+        for finding in &findings {
+            taken &= sink.push(JournalRecord::Finding(finding.clone()));
+        }
+        (findings, taken)
+    }
+
+    /// Tells the engine what a person said, and writes it to the journal in order.
+    pub fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) {
+        let mut guard = self.shard(feedback.key);
+        let Some(live) = guard.keys.get_mut(&feedback.key) else { return };
+        let mind = live.mind.get_or_insert_default();
+        mind.dirty = true;
+        self.engine.feedback(&mut mind.learned, feedback);
+        let key_seq = mind.last.next(self.epoch);
+        sink.push(JournalRecord::Feedback { key_seq, feedback: feedback.clone() });
+    }
+
+    /// Cuts every request in flight: the gateway shuts down and their time is over.
+    pub fn cut_all(&self) {
+        for shard in &self.shards {
+            for live in shard.lock().keys.values() {
+                live.flights.values().for_each(|air| air.flight.cut(Cut::Shutdown));
+            }
+        }
+    }
+}
+
+fn check_containments(
+    containments: &[Containment],
+    mind: &mut Mind,
+    request: &RequestContext,
+) -> Result<(), Denied> {
+    let denied = |refusal, containment: &Containment| Denied {
+        refusal,
+        retry_after_us: None,
+        containment: Some(containment.reason.clone()),
+    };
+    for containment in containments.iter().filter(|c| c.in_force(request.time)) {
+        match &containment.action {
+            Action::Watch => {}
+            Action::Revoke => return Err(denied(Refusal::Revoked, containment)),
+            Action::Suspend => return Err(denied(Refusal::Suspended, containment)),
+            Action::RefuseContext(context) => {
+                if context.matches(request) {
+                    return Err(denied(Refusal::ContextRefused, containment));
+                }
+            }
+            Action::Clamp(clamp) => {
+                if let Err(wait) = mind.clamps.admit(containment.id, clamp, request) {
+                    let retry_after_us = wait;
+                    return Err(Denied { retry_after_us, ..denied(Refusal::Clamped, containment) });
+                }
+            }
+        }
+    }
+    Ok(())
+}

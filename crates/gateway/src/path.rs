@@ -1,0 +1,383 @@
+//! The path of one request: hear → identify → read → admit and judge → forward → pass on.
+//!
+//! Each stage takes what the one before found and either goes on or says why not; a refusal at any stage ends
+//! in [`crate::refuse`], and every way out finishes the ticket.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokenwatch_model::account::Ask;
+use tokenwatch_model::outcome::{Outcome, Refusal};
+use tokenwatch_model::provider::Endpoint;
+use tokenwatch_model::scope::ScopeQuery;
+use tokenwatch_wire::encoding::{self, DecodeError, Encoding};
+use tokenwatch_wire::request::ParsedRequest;
+use tokenwatch_wire::route::BodyKind;
+
+use crate::answer::AnswerBody;
+use crate::body::{BodyLimits, OutBody, ReadBodyError, Upload, read_whole};
+use crate::flight::Flight;
+use crate::forward::{self, Outbound};
+use crate::gateway::Gateway;
+use crate::live::{Admitted, Denied};
+use crate::pool::Pool;
+use crate::refuse::{Stop, refuse};
+use crate::registry::KeyEntry;
+use crate::settings::{HttpLimits, Settings};
+use crate::source::Peer;
+use crate::target::{Target, guess_dialect};
+use crate::ticket::{Consumed, Ticket};
+use crate::{credential, health, strict};
+
+/// Answers one request, whatever it is.
+pub(crate) async fn answer(
+    gateway: Arc<Gateway>,
+    pool: Arc<Pool>,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    if let Some(response) = health::answer(&gateway, &request) {
+        return response;
+    }
+    let settings: Arc<Settings> = gateway.settings().clone();
+    let source = peer.source(&gateway, &settings, request.headers());
+    let client = tokenwatch_wire::client::client(header(request.headers(), "user-agent"), |name| {
+        header(request.headers(), name)
+    });
+    let mut ticket = Ticket::open(&gateway, source, client);
+    let dialect = guess_dialect(request.headers(), request.uri().path());
+    if let Some(open) = ticket.get() {
+        open.dialect = dialect;
+    }
+    let heard = match hear(&settings, &mut ticket, &request).await {
+        Ok(heard) => heard,
+        Err(stop) => return refuse(&settings, ticket, stop),
+    };
+    if heard.target.endpoint == Endpoint::Realtime {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, _) = request.into_parts();
+        return crate::tunnel::open(settings, pool, ticket, heard, parts, upgrade).await;
+    }
+    let (parts, body) = request.into_parts();
+    let prepared = match prepare(&settings, &mut ticket, &heard, &parts, body).await {
+        Ok(prepared) => prepared,
+        Err(stop) => return refuse(&settings, ticket, stop),
+    };
+    let admitted = match admit(&settings, &mut ticket, &prepared) {
+        Ok(admitted) => admitted,
+        Err(stop) => return refuse(&settings, ticket, stop),
+    };
+    let outbound = Outbound { settings, pool, heard, parts, prepared, admitted };
+    forward::send(outbound, ticket).await
+}
+
+/// What is known once the head was read.
+pub(crate) struct Heard {
+    pub(crate) target: Target,
+    pub(crate) entry: Arc<KeyEntry>,
+}
+
+/// Checks the head, finds the key, and refuses what needs no body to refuse.
+async fn hear(settings: &Settings, ticket: &mut Ticket, request: &Request<Incoming>) -> Result<Heard, Stop> {
+    let head = HeadRef { method: request.method(), uri: request.uri(), headers: request.headers() };
+    check_head(request)?;
+    let presented = credential::find(head.headers, head.uri)
+        .and_then(|bytes| {
+            tokenwatch_model::credential::parse(bytes).map_err(|_| Refusal::MalformedCredential)
+        })
+        .map_err(Stop::plain)?;
+    let gateway = ticket.gateway().clone();
+    let Some(entry) = gateway.live.entry(presented.key).filter(|entry| entry.hash.matches(&presented.hash))
+    else {
+        return Err(Stop::plain(Refusal::UnknownKey));
+    };
+    let target = Target::find(settings, head.method, head.uri, head.headers);
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    open.context.key = entry.id;
+    if let Ok(target) = &target {
+        open.dialect = target.provider.dialect;
+        open.context.endpoint = target.endpoint;
+        open.context.provider = target.provider.name.clone();
+        if let Some(model) = &target.model {
+            open.context.model = model.clone();
+        }
+    }
+    gateway.load_key(entry.id).await.map_err(Stop::plain)?;
+    let target = target?;
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    entry.usable(open.context.time).map_err(Stop::plain)?;
+    check_scope(&entry, open, target.model.as_deref())?;
+    Ok(Heard { target, entry })
+}
+
+struct HeadRef<'a> {
+    method: &'a Method,
+    uri: &'a http::Uri,
+    headers: &'a HeaderMap,
+}
+
+fn check_head(request: &Request<Incoming>) -> Result<(), Stop> {
+    strict::check(request).map_err(|bad| Stop::because(Refusal::BadHttp, bad.0))
+}
+
+fn check_scope(entry: &KeyEntry, open: &crate::ticket::Open, model: Option<&str>) -> Result<(), Stop> {
+    let context = &open.context;
+    let query = ScopeQuery {
+        provider: &context.provider,
+        model,
+        endpoint: context.endpoint,
+        address: context.source.address,
+        hour: context.time.hour_of_day(),
+    };
+    entry.policy.scope.check(&query).map_err(Stop::plain)
+}
+
+/// A request ready to be admitted.
+pub(crate) struct Prepared {
+    pub(crate) body: OutBody,
+    /// Whether the usage chunk was asked for by us and must not reach the client.
+    pub(crate) strip_usage: bool,
+    /// Whether the body is no longer encoded as the client sent it.
+    pub(crate) decoded: bool,
+    pub(crate) ask: Ask,
+}
+
+async fn prepare(
+    settings: &Settings,
+    ticket: &mut Ticket,
+    heard: &Heard,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Prepared, Stop> {
+    let limit =
+        |default: u64| heard.entry.policy.scope.payload_bytes_max.map_or(default, |max| max.min(default));
+    let http = &settings.http;
+    if heard.target.body == BodyKind::Upload {
+        let limits = body_limits(http, limit(http.upload_bytes_max));
+        return prepare_upload(settings, ticket, heard, body, limits);
+    }
+    let limits = body_limits(http, limit(http.body_bytes_max));
+    let bytes = read_whole(body, limits).await.map_err(stop_of_body)?;
+    if heard.target.body == BodyKind::None && !bytes.is_empty() {
+        return Err(Stop::because(Refusal::BadBody, "this call takes no body"));
+    }
+    prepare_json(settings, ticket, heard, &parts.headers, bytes, limits.bytes_max)
+}
+
+fn body_limits(http: &HttpLimits, bytes_max: u64) -> BodyLimits {
+    BodyLimits { bytes_max, stall: http.body_stall_timeout, total: http.body_timeout }
+}
+
+fn stop_of_body(error: ReadBodyError) -> Stop {
+    match error {
+        ReadBodyError::TooLarge(max) => Stop::because(
+            Refusal::PayloadTooLarge,
+            format!("The body is larger than the {max} bytes allowed."),
+        ),
+        ReadBodyError::Timeout => Stop::plain(Refusal::BodyTimeout),
+        ReadBodyError::Broken => {
+            Stop::because(Refusal::BadHttp, "the body broke off or its framing is wrong")
+        }
+    }
+}
+
+fn prepare_json(
+    settings: &Settings,
+    ticket: &mut Ticket,
+    heard: &Heard,
+    headers: &HeaderMap,
+    bytes: Bytes,
+    limit: u64,
+) -> Result<Prepared, Stop> {
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    open.context.request_bytes = bytes.len() as u64;
+    if bytes.is_empty() {
+        return Ok(Prepared {
+            body: OutBody::Whole(None),
+            strip_usage: false,
+            decoded: false,
+            ask: Ask { tokens: 0, cost: Default::default() },
+        });
+    }
+    let wrong = |error: DecodeError| match error {
+        DecodeError::TooLarge { .. } => Stop::because(Refusal::PayloadTooLarge, error.to_string()),
+        _ => Stop::because(Refusal::BadBody, error.to_string()),
+    };
+    let coding = Encoding::from_header(header(headers, "content-encoding")).map_err(wrong)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let plain = encoding::decode(&bytes, coding, limit).map_err(wrong)?;
+    let dialect = heard.target.provider.dialect;
+    let parsed = tokenwatch_wire::request::parse(dialect, heard.target.endpoint, &plain, &settings.shape_key)
+        .map_err(|error| Stop {
+            field: error.field(),
+            ..Stop::because(Refusal::BadBody, error.to_string())
+        })?;
+    let rewritten = tokenwatch_wire::request::with_include_usage(&plain, &parsed);
+    let ask = take_parsed(settings, open, heard, &parsed);
+    check_model(heard, open)?;
+    if !parsed.further_models.iter().all(|model| heard.entry.policy.scope.allows_model(model)) {
+        return Err(Stop::plain(Refusal::ModelNotInScope));
+    }
+    let strip_usage = rewritten.is_some();
+    let (bytes, decoded) = match rewritten {
+        Some(rewritten) => (Bytes::from(rewritten), coding != Encoding::Identity),
+        None => (bytes, false),
+    };
+    Ok(Prepared { body: OutBody::Whole(Some(bytes)), strip_usage, decoded, ask })
+}
+
+/// A model scope holds wherever a model is used: a request that names none has to be refused too.
+fn check_model(heard: &Heard, open: &crate::ticket::Open) -> Result<(), Stop> {
+    let generates = !matches!(
+        open.context.endpoint,
+        Endpoint::Files | Endpoint::Models | Endpoint::Batches | Endpoint::Administration | Endpoint::Other
+    );
+    if generates && !heard.entry.policy.scope.allows_model(&open.context.model) {
+        return Err(Stop::plain(Refusal::ModelNotInScope));
+    }
+    Ok(())
+}
+
+/// Copies what was read into the context and works out the worst case.
+fn take_parsed(
+    settings: &Settings,
+    open: &mut crate::ticket::Open,
+    heard: &Heard,
+    parsed: &ParsedRequest,
+) -> Ask {
+    let context = &mut open.context;
+    if !parsed.model.is_empty() {
+        context.model = parsed.model.clone();
+    }
+    context.stream = parsed.stream;
+    context.shape = parsed.shape;
+    context.input_tokens_estimate = parsed.input_tokens_estimate;
+    context.output_tokens_max = parsed.output_tokens_max;
+    open.price = settings.prices.find(&heard.target.provider.prices_as, &open.context.model);
+    if !consumes_tokens(open.context.endpoint) {
+        return Ask { tokens: 0, cost: Default::default() };
+    }
+    let output = match open.context.endpoint {
+        Endpoint::Embeddings | Endpoint::Moderations => 0,
+        _ if parsed.output_tokens_max > 0 => parsed.output_tokens_max,
+        _ => settings.reserve_output_tokens.saturating_mul(parsed.n.max(1)),
+    };
+    let input = open.context.input_tokens_estimate;
+    open.context.cost_worst = tokenwatch_wire::price::worst_case(input, output, &open.price.0);
+    Ask { tokens: input.saturating_add(output), cost: open.context.cost_worst }
+}
+
+pub(crate) const fn consumes_tokens(endpoint: Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::Models | Endpoint::Files | Endpoint::CountTokens | Endpoint::Administration)
+}
+
+/// Uploads stream through: their content is not read, so they are priced at the provider's dearest rate.
+fn prepare_upload(
+    settings: &Settings,
+    ticket: &mut Ticket,
+    heard: &Heard,
+    body: Incoming,
+    limits: BodyLimits,
+) -> Result<Prepared, Stop> {
+    use http_body::Body as _;
+    let size = body.size_hint();
+    if size.lower() > limits.bytes_max {
+        return Err(stop_of_body(ReadBodyError::TooLarge(limits.bytes_max)));
+    }
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    open.context.request_bytes = size.exact().unwrap_or(0);
+    open.price = settings.prices.find(&heard.target.provider.prices_as, &open.context.model);
+    check_model(heard, open)?;
+    let mut ask = Ask { tokens: 0, cost: Default::default() };
+    if consumes_tokens(open.context.endpoint) {
+        let input = size.lower() / 4;
+        open.context.input_tokens_estimate = input;
+        open.context.cost_worst =
+            tokenwatch_wire::price::worst_case(input, settings.reserve_output_tokens, &open.price.0);
+        ask = Ask {
+            tokens: input.saturating_add(settings.reserve_output_tokens),
+            cost: open.context.cost_worst,
+        };
+    }
+    let body = OutBody::Upload(Upload::new(body, limits));
+    Ok(Prepared { body, strip_usage: false, decoded: false, ask })
+}
+
+/// Admits and judges: one decision under one lock.
+pub(crate) fn admit(
+    settings: &Settings,
+    ticket: &mut Ticket,
+    prepared: &Prepared,
+) -> Result<Admission, Stop> {
+    let _ = settings;
+    let gateway = ticket.gateway().clone();
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    let actor = tokenwatch_detect::actor_of(&open.context);
+    let flight = Arc::new(Flight::new(open.context.clone(), actor));
+    let Admitted { reservation, decision, requests_room, tokens_room } =
+        gateway.live.admit(&flight, prepared.ask).map_err(|denied: Denied| Stop::denied(denied))?;
+    gateway.metrics.verdicts.inc((decision,));
+    open.reservation = Some(reservation);
+    open.flight = Some(flight);
+    Ok(Admission { requests_room, tokens_room })
+}
+
+/// Room left after admission, for headers.
+pub(crate) struct Admission {
+    pub(crate) requests_room: Option<tokenwatch_model::account::Room>,
+    pub(crate) tokens_room: Option<tokenwatch_model::account::Room>,
+}
+
+/// Prices a request by the model that answered, where the model asked for has no price of its own.
+pub(crate) fn reprice(settings: &Settings, ticket: &mut Ticket, model: &str) {
+    use tokenwatch_model::usage::PriceSource;
+    let Some(open) = ticket.get() else { return };
+    if open.price.1 == PriceSource::Exact {
+        return;
+    }
+    let prices_as = settings
+        .providers
+        .iter()
+        .find(|provider| provider.name == open.context.provider)
+        .map_or("", |provider| provider.prices_as.as_str());
+    let found = settings.prices.find(prices_as, model);
+    if found.1 != PriceSource::Dearest {
+        open.price = found;
+    }
+}
+
+/// The text of a header field, when it is text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A plain answer of our own that is not a refusal; finishes the ticket as served.
+pub(crate) fn own_answer(
+    mut ticket: Ticket,
+    status: StatusCode,
+    body: Bytes,
+    consumed: Consumed,
+) -> Response<AnswerBody> {
+    if let Some(open) = ticket.get() {
+        open.status = status.as_u16();
+        open.response_bytes = body.len() as u64;
+    }
+    ticket.finish(Outcome::Served, consumed);
+    let mut response = Response::new(AnswerBody::whole(body));
+    *response.status_mut() = status;
+    response
+}
+
+/// Records a connection whose bytes were not HTTP: somebody probing, or a broken client.
+pub(crate) fn record_malformed(gateway: &Arc<Gateway>, peer: Peer) {
+    let settings = gateway.settings().clone();
+    let source = peer.source(gateway, &settings, &HeaderMap::new());
+    let mut ticket = Ticket::open(gateway, source, Default::default());
+    if let Some(open) = ticket.get() {
+        open.status = Refusal::BadHttp.status();
+    }
+    ticket.finish(Outcome::Refused(Refusal::BadHttp), Consumed::default());
+}

@@ -1,0 +1,176 @@
+//! Connections to providers: HTTP/1.1, kept alive, one pool per worker so that no lock is ever contended.
+//!
+//! HTTP/1.1 on purpose: on one HTTP/2 connection streams queue at the provider's limit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use tokenwatch_model::outcome::UpstreamFailure;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::body::OutBody;
+use crate::settings::Origin;
+
+/// Idle connections kept per origin and worker.
+const IDLE_MAX: usize = 1024;
+/// Shorter than the keep-alive time of common servers (nginx 75 s, AWS load balancers 60 s), so that a pooled
+/// connection is rarely one that the server is just closing.
+const IDLE_TIME: Duration = Duration::from_secs(50);
+
+struct Idle {
+    sender: SendRequest<OutBody>,
+    since: Instant,
+}
+
+/// Pool of one worker.
+pub(crate) struct Pool {
+    idle: Mutex<HashMap<Origin, Vec<Idle>>>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+/// A connection taken for one exchange; goes back with [`Pool::give_back`] when the answer was read whole.
+pub(crate) struct Taken {
+    sender: SendRequest<OutBody>,
+    reused: bool,
+}
+
+/// Why an exchange failed before the answer's head.
+pub(crate) struct ExchangeError {
+    pub(crate) failure: UpstreamFailure,
+    pub(crate) detail: String,
+}
+
+impl Pool {
+    pub(crate) fn new(tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { idle: Mutex::default(), tls }
+    }
+
+    fn take_idle(&self, origin: &Origin) -> Option<Taken> {
+        let mut idle = self.idle.lock();
+        let list = idle.get_mut(origin)?;
+        // The most recent first: the others grow old and are dropped.
+        while let Some(Idle { sender, since }) = list.pop() {
+            if since.elapsed() > IDLE_TIME {
+                list.clear();
+                break;
+            }
+            if !sender.is_closed() {
+                return Some(Taken { sender, reused: true });
+            }
+        }
+        None
+    }
+
+    /// Returns a connection whose answer was read to its end.
+    pub(crate) fn give_back(&self, origin: &Origin, taken: Taken) {
+        if taken.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if !idle.contains_key(origin) {
+            idle.insert(origin.clone(), Vec::new());
+        }
+        if let Some(list) = idle.get_mut(origin).filter(|list| list.len() < IDLE_MAX) {
+            list.push(Idle { sender: taken.sender, since: Instant::now() });
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn exchange(
+        &self,
+        origin: &Origin,
+        mut request: Request<OutBody>,
+        connect_timeout: Duration,
+        answer_timeout: Duration,
+    ) -> Result<(Response<Incoming>, Taken), ExchangeError> {
+        // Every pooled connection may turn out closed before anything was written; a fresh one ends the loop.
+        loop {
+            let mut taken = match self.take_idle(origin) {
+                Some(taken) => taken,
+                None => match tokio::time::timeout(connect_timeout, self.connect(origin)).await {
+                    Ok(Ok(taken)) => taken,
+                    Ok(Err(detail)) => return Err(connect_failed(detail)),
+                    Err(_) => return Err(connect_failed("connecting took too long".to_owned())),
+                },
+            };
+            if taken.sender.ready().await.is_err() {
+                if taken.reused {
+                    continue;
+                }
+                return Err(connect_failed("closed by the provider at once".to_owned()));
+            }
+            let reused = taken.reused;
+            let sending = taken.sender.try_send_request(request);
+            match tokio::time::timeout(answer_timeout, sending).await {
+                Ok(Ok(response)) => return Ok((response, taken)),
+                Ok(Err(mut error)) => match error.take_message() {
+                    Some(unsent) if reused => request = unsent,
+                    _ => return Err(answer_failed(error.error())),
+                },
+                Err(_) => {
+                    let detail = "no answer in time".to_owned();
+                    return Err(ExchangeError { failure: UpstreamFailure::Timeout, detail });
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, origin: &Origin) -> Result<Taken, String> {
+        let addresses = tokio::net::lookup_host((origin.host.trim_matches(['[', ']']), origin.port))
+            .await
+            .map_err(|error| format!("the name {} can not be resolved: {error}", origin.host))?;
+        let mut last = format!("the name {} has no address", origin.host);
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return self.handshake(origin, stream).await,
+                Err(error) => last = format!("{address} can not be reached: {error}"),
+            }
+        }
+        Err(last)
+    }
+
+    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<Taken, String> {
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        if !origin.tls {
+            return start(TokioIo::new(stream)).await;
+        }
+        let name = ServerName::try_from(origin.host.trim_matches(['[', ']']).to_owned())
+            .map_err(|_| format!("{} is not a name TLS can verify", origin.host))?;
+        let stream = TlsConnector::from(self.tls.clone())
+            .connect(name, stream)
+            .await
+            .map_err(|error| format!("TLS with {} failed: {error}", origin.host))?;
+        start(TokioIo::new(stream)).await
+    }
+}
+
+async fn start<I>(io: I) -> Result<Taken, String>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(256 * 1024)
+        .handshake(io)
+        .await
+        .map_err(|error| error.to_string())?;
+    // The task lives as long as the connection and reports through the sender.
+    tokio::spawn(connection.with_upgrades());
+    Ok(Taken { sender, reused: false })
+}
+
+fn connect_failed(detail: String) -> ExchangeError {
+    ExchangeError { failure: UpstreamFailure::Connect, detail }
+}
+
+fn answer_failed(error: &hyper::Error) -> ExchangeError {
+    let failure = if error.is_parse() { UpstreamFailure::Garbage } else { UpstreamFailure::Reset };
+    ExchangeError { failure, detail: error.to_string() }
+}
