@@ -7,7 +7,7 @@ use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::manual::{self, Order};
-use tokenwatch_respond::{Effects, ResponsePolicy, incident};
+use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
 
 use crate::manage::Manager;
 use crate::records::RecordsError;
@@ -108,6 +108,60 @@ impl Manager {
         let incident = containment.incident.map(|id| self.records.incident(id)).transpose()?.flatten();
         let lifted = manual::lift(&containment, incident.as_ref(), &containments, who, self.clock.now());
         self.write(lifted.map_err(refused)?)
+    }
+
+    /// The plan of an open incident, made again from its last finding: what was proposed and can be approved.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such incident, or it is closed.
+    pub fn plan_again(&self, policy: &ResponsePolicy, id: &str) -> Result<Plan, RecordsError> {
+        let case = self.case(id)?;
+        if !case.incident.state.is_open() {
+            return Err(refused(format!(
+                "{id} is {}: nothing is left to approve",
+                case.incident.state.name()
+            )));
+        }
+        let finding =
+            case.incident.findings.last().ok_or_else(|| refused("the incident holds no finding"))?;
+        let now = self.clock.now();
+        let active = self.records.active_containments(now)?;
+        let situation = Situation {
+            key: &case.key,
+            mode: policy.mode_of(&case.key, case.owner.as_ref()),
+            owner: case.owner.as_ref(),
+            finding,
+            open_incident: Some(&case.incident),
+            containments: &case.containments,
+            normal: None,
+            recent: RecentActions::count(&active, case.key.id, now),
+            now,
+        };
+        let random = self.random.clone();
+        Ok(tokenwatch_respond::plan(policy, &situation, &mut || random.next_u64()))
+    }
+
+    /// Carries out the proposed steps of one kind, in the person's name.
+    ///
+    /// # Errors
+    ///
+    /// When no such step is proposed.
+    pub fn approve(
+        &self,
+        policy: &ResponsePolicy,
+        id: &str,
+        action: &str,
+        who: &str,
+    ) -> Result<Effects, RecordsError> {
+        let plan = self.plan_again(policy, id)?;
+        if !plan.steps.iter().any(|step| step.action.name() == action) {
+            let proposed: Vec<&str> = plan.steps.iter().map(|step| step.action.name()).collect();
+            let proposed = if proposed.is_empty() { "nothing".to_owned() } else { proposed.join(", ") };
+            return Err(refused(format!("{action} is not proposed; proposed is {proposed}")));
+        }
+        let chosen = |step: &Step| step.action.name() == action;
+        self.write(tokenwatch_respond::approve(&plan, chosen, who, self.clock.now()))
     }
 
     /// Adds a line to an incident's story.

@@ -75,9 +75,9 @@ fn welcome(dir: &Path, clock: &Arc<SystemClock>, random: &Arc<SystemRandom>) -> 
     }
     let spec = KeySpec { name: "first".into(), ..KeySpec::default() };
     for issued in manager.issue(vec![spec], "tokenwatch")? {
-        output::say(&format!("A first virtual key, shown once:\n\n    {}\n", issued.secret.expose()));
-        output::say("Point an SDK at this gateway and use the key in place of the provider's:");
-        output::say(
+        output::line(&format!("A first virtual key, shown once:\n\n    {}\n", issued.secret.expose()));
+        output::line("Point an SDK at this gateway and use the key in place of the provider's:");
+        output::line(
             "    OPENAI_BASE_URL=http://127.0.0.1:8080/v1   ANTHROPIC_BASE_URL=http://127.0.0.1:8080\n",
         );
     }
