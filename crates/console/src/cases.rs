@@ -6,10 +6,11 @@ use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
-use tokenwatch_respond::manual::{self, Order};
+use tokenwatch_respond::incident::ChangeIncidentError;
+use tokenwatch_respond::manual::{self, Order, OrderError};
 use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
 
-use crate::manage::Manager;
+use crate::manage::{Manager, invalid};
 use crate::records::RecordsError;
 
 /// An incident with what is needed to tell its story.
@@ -27,6 +28,25 @@ pub struct Case {
 
 fn refused(error: impl ToString) -> RecordsError {
     RecordsError::Refused(error.to_string())
+}
+
+/// What is wrong with the order itself is told by field; the rest is the state's.
+fn order_refused(error: OrderError) -> RecordsError {
+    match error {
+        OrderError::Empty => invalid("action", error.to_string()),
+        OrderError::NoReason => invalid("reason", error.to_string()),
+        OrderError::Over(_) => invalid("expires", error.to_string()),
+        OrderError::Revoked => refused(error),
+    }
+}
+
+fn change_refused(error: ChangeIncidentError) -> RecordsError {
+    match error {
+        ChangeIncidentError::EmptyNote | ChangeIncidentError::LongNote { .. } => {
+            invalid("text", error.to_string())
+        }
+        ChangeIncidentError::Closed { .. } | ChangeIncidentError::OtherKey { .. } => refused(error),
+    }
 }
 
 impl Manager {
@@ -88,7 +108,7 @@ impl Manager {
         let incidents = self.records.incidents(true, Some(key.id), 1)?;
         let id = ContainmentId::from_bits(self.random.next_u64());
         let order = Order { key: &key, incident: incidents.first(), id, action, reason, expires, who };
-        self.write(manual::contain(&order, self.clock.now()).map_err(refused)?)
+        self.write(manual::contain(&order, self.clock.now()).map_err(order_refused)?)
     }
 
     /// Lifts one containment by hand.
@@ -171,7 +191,7 @@ impl Manager {
     /// When the incident is closed, or the text is empty.
     pub fn note(&self, id: &str, text: &str, who: &str) -> Result<Effects, RecordsError> {
         let case = self.case(id)?;
-        let effects = incident::note(case.incident, text, who, self.clock.now()).map_err(refused)?;
+        let effects = incident::note(case.incident, text, who, self.clock.now()).map_err(change_refused)?;
         self.write(effects)
     }
 

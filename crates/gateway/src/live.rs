@@ -25,9 +25,11 @@ use crate::clamp::ClampMeters;
 use crate::flight::Flight;
 use crate::registry::KeyEntry;
 
+mod census;
 mod checkpoint;
 mod view;
 
+pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
 pub use view::{KeyView, LiveTotals};
 
