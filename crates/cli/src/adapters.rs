@@ -246,7 +246,12 @@ impl Records for StoreRecords {
         self.0.apply(&Batch::of(change, entry.clone())).map(drop).map_err(update_failed)
     }
 
-    fn revoke_admin_token(&self, name: &str, time: Timestamp, entry: &AuditEntry) -> Result<(), RecordsError> {
+    fn revoke_admin_token(
+        &self,
+        name: &str,
+        time: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<(), RecordsError> {
         let change = Change::RevokeAdminToken { name: name.into(), time };
         self.0.apply(&Batch::of(change, entry.clone())).map(drop).map_err(update_failed)
     }

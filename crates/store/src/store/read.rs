@@ -90,7 +90,12 @@ impl Store {
     ///
     /// [`ReadError`].
     pub fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>, ReadError> {
-        self.many(rows::KEY, "keys WHERE name > ?1 ORDER BY name LIMIT ?2", params![name, limit], rows::stored_key)
+        self.many(
+            rows::KEY,
+            "keys WHERE name > ?1 ORDER BY name LIMIT ?2",
+            params![name, limit],
+            rows::stored_key,
+        )
     }
 
     /// An owner.
