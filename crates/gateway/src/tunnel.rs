@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use smol_str::SmolStr;
 use tokenwatch_model::account::Ask;
 use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::answer::AnswerBody;
 use crate::body::OutBody;
+use crate::credential::decode_percent;
 use crate::flight::Flight;
 use crate::forward::{clean_answer, outgoing_headers};
 use crate::path::{Heard, Prepared, admit, header};
@@ -46,7 +48,11 @@ pub(crate) async fn open(
         let message = "This call needs an upgrade to a websocket.";
         return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, message));
     }
-    let model = heard.target.model.clone().or_else(|| query_model(parts.uri.query()));
+    let Ok(in_query) = query_model(parts.uri.query()) else {
+        let message = "The query must name the model once, without percent-encoding.";
+        return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, message));
+    };
+    let model = heard.target.model.clone().or(in_query);
     if let Some(open) = ticket.get() {
         open.context.model = model.unwrap_or_default();
         open.context.stream = true;
@@ -57,7 +63,7 @@ pub(crate) async fn open(
     }
     let ask = ask(&settings, &mut ticket);
     let prepared = Prepared { body: OutBody::Whole(None), strip_usage: false, decoded: false, ask };
-    if let Err(stop) = admit(&settings, &mut ticket, &prepared) {
+    if let Err(stop) = admit(&mut ticket, &prepared) {
         return refuse(&settings, ticket, stop);
     }
     let provider = heard.target.provider.clone();
@@ -88,8 +94,20 @@ pub(crate) async fn open(
     }
 }
 
-fn query_model(query: Option<&str>) -> Option<smol_str::SmolStr> {
-    query?.split('&').find_map(|pair| pair.strip_prefix("model=")).map(smol_str::SmolStr::new)
+/// The model in a query. What another reader could take for another model is an error: named twice, or
+/// written with escapes.
+fn query_model(query: Option<&str>) -> Result<Option<SmolStr>, ()> {
+    let mut found = None;
+    for pair in query.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !decode_percent(name).eq_ignore_ascii_case(b"model") {
+            continue;
+        }
+        if name != "model" || value.contains(['%', '+']) || found.replace(SmolStr::new(value)).is_some() {
+            return Err(());
+        }
+    }
+    Ok(found)
 }
 
 /// A session is open-ended: what is held for it is the output reserve of one request.
@@ -144,8 +162,7 @@ where
     let outcome = {
         let cut = std::future::poll_fn(|cx| {
             let Some(flight) = &flight else { return Poll::Pending };
-            flight.register(cx.waker());
-            flight.is_cut().map_or(Poll::Pending, Poll::Ready)
+            flight.poll_cut(cx).map_or(Poll::Pending, Poll::Ready)
         });
         tokio::select! {
             cut = cut => Outcome::Cut(cut),
