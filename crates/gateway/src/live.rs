@@ -19,7 +19,7 @@ use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
-use tokenwatch_model::time::Timestamp;
+use tokenwatch_model::time::{HOUR, Timestamp};
 
 use crate::clamp::ClampMeters;
 use crate::flight::Flight;
@@ -62,6 +62,24 @@ struct LiveKey {
     in_flight_by_actor: HashMap<ActorId, u32>,
     /// Requests in flight whose verdict was to watch.
     watched: u32,
+}
+
+/// A key without its mind, so that both can be changed.
+struct Body<'a> {
+    entry: &'a KeyEntry,
+    containments: &'a [Containment],
+    flights: &'a mut HashMap<RequestId, InTheAir>,
+    in_flight_by_actor: &'a mut HashMap<ActorId, u32>,
+    watched: &'a mut u32,
+}
+
+impl LiveKey {
+    /// The key and its mind; `None` while the mind is not loaded.
+    fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
+        let Self { entry, containments, mind, flights, in_flight_by_actor, watched } = self;
+        let mind = mind.as_deref_mut()?;
+        Some((Body { entry, containments, flights, in_flight_by_actor, watched }, mind))
+    }
 }
 
 #[derive(Default)]
@@ -157,10 +175,11 @@ impl Live {
                 merged.insert(containment.id, containment);
             }
         }
-        let mut in_force: Vec<Containment> = merged.into_values().filter(|c| c.in_force(now)).collect();
-        in_force.sort_by_key(|c| (c.created, c.id));
+        let mut known: Vec<Containment> =
+            merged.into_values().filter(|c| c.in_force(now) || ended_lately(c, now)).collect();
+        known.sort_by_key(|c| (c.created, c.id));
         for InTheAir { flight, .. } in live.flights.values() {
-            let forbidden = in_force.iter().any(|c| match &c.action {
+            let forbidden = known.iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
                 Action::RefuseContext(context) => context.matches(&flight.context),
                 Action::Suspend | Action::Revoke => true,
                 Action::Watch | Action::Clamp(_) => false,
@@ -169,7 +188,7 @@ impl Live {
                 flight.cut(Cut::Containment);
             }
         }
-        live.containments = in_force.into();
+        live.containments = known.into();
     }
 
     /// The entry of a key.
@@ -189,7 +208,8 @@ impl Live {
         }
     }
 
-    /// Decides about a request: usable, contained, clamped, room, judged. All or nothing.
+    /// Decides about a request: usable, contained, clamped, judged, room. All or nothing: what is refused uses
+    /// up nothing, so that a thief who is refused does not use up the owner's limits.
     pub(crate) fn admit(&self, flight: &Arc<Flight>, ask: Ask) -> Result<Admitted, Denied> {
         let request = &flight.context;
         let now = request.time;
@@ -197,7 +217,9 @@ impl Live {
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
         live.entry.usable(now).map_err(Denied::plain)?;
         let LiveKey { entry, containments, mind, flights, in_flight_by_actor, watched } = live;
-        let mind = mind.get_or_insert_default();
+        // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
+        // request is turned away rather than counted in an account that forgot what was spent.
+        let mind = mind.as_mut().ok_or(Denied::plain(Refusal::Overloaded))?;
         check_containments(containments, mind, request)?;
         let policy = &entry.policy;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
@@ -235,17 +257,22 @@ impl Live {
     ) -> (Vec<Finding>, bool) {
         let key = event.request.key;
         let mut guard = self.shard(key);
-        let Some(live) = guard.keys.get_mut(&key) else {
+        // A key whose state could not be loaded has refused the request. It must not begin a fresh state here:
+        // the next request would find a budget that forgot. The event has no ordinal and is never replayed.
+        let Some((live, mind)) = guard.keys.get_mut(&key).and_then(LiveKey::split) else {
             drop(guard);
             return (Vec::new(), sink.push(JournalRecord::Usage(event)));
         };
-        let mind = live.mind.get_or_insert_default();
         let end = event.request.time.plus(event.duration_us);
         if let Some(reservation) = reservation {
-            mind.account.settle(reservation, end, event.usage.total(), event.cost);
-            mind.clamps.book(&live.containments, &event.request, end, event.cost);
+            if event.outcome.was_forwarded() {
+                mind.account.settle(reservation, end, event.usage.total(), event.cost);
+            } else {
+                mind.account.cancel(reservation, event.request.time);
+            }
+            mind.clamps.book(live.containments, &event.request, end, event.cost);
             if let Some(air) = live.flights.remove(&event.request.id) {
-                live.watched -= u32::from(air.watched);
+                *live.watched -= u32::from(air.watched);
                 let actor = air.flight.actor;
                 if let Some(count) = live.in_flight_by_actor.get_mut(&actor) {
                     *count -= 1;
@@ -270,8 +297,9 @@ impl Live {
     /// Tells the engine what a person said, and writes it to the journal in order.
     pub fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) {
         let mut guard = self.shard(feedback.key);
-        let Some(live) = guard.keys.get_mut(&feedback.key) else { return };
-        let mind = live.mind.get_or_insert_default();
+        let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
+            return;
+        };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
@@ -286,6 +314,15 @@ impl Live {
             }
         }
     }
+}
+
+/// How long a containment that has ended is remembered, so that a slow fill with an older revision of it does
+/// not put it in force again.
+const ENDED_KEPT: u64 = HOUR;
+
+fn ended_lately(containment: &Containment, now: Timestamp) -> bool {
+    let ended = containment.lifted.as_ref().map(|(at, _)| *at).or(containment.expires);
+    ended.is_some_and(|ended| now < ended.plus(ENDED_KEPT))
 }
 
 fn check_containments(
