@@ -220,7 +220,7 @@ impl Live {
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
         // request is turned away rather than counted in an account that forgot what was spent.
         let mind = mind.as_mut().ok_or(Denied::plain(Refusal::Overloaded))?;
-        check_containments(containments, mind, request)?;
+        check_containments(containments, request)?;
         let policy = &entry.policy;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
         let in_flight = InFlight { actor, watched: *watched };
@@ -230,6 +230,7 @@ impl Live {
             return Err(Denied { refusal: Refusal::Judged, retry_after_us: None, containment });
         }
         // Judged before room is taken: a refused thief must not use up the owner's limits.
+        check_clamps(containments, mind, request)?;
         let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let is_watched = verdict.decision != Decision::Forward;
         *watched += u32::from(is_watched);
@@ -325,11 +326,7 @@ fn ended_lately(containment: &Containment, now: Timestamp) -> bool {
     ended.is_some_and(|ended| now < ended.plus(ENDED_KEPT))
 }
 
-fn check_containments(
-    containments: &[Containment],
-    mind: &mut Mind,
-    request: &RequestContext,
-) -> Result<(), Denied> {
+fn check_containments(containments: &[Containment], request: &RequestContext) -> Result<(), Denied> {
     let denied = |refusal, containment: &Containment| Denied {
         refusal,
         retry_after_us: None,
@@ -345,12 +342,24 @@ fn check_containments(
                     return Err(denied(Refusal::ContextRefused, containment));
                 }
             }
-            Action::Clamp(clamp) => {
-                if let Err(wait) = mind.clamps.admit(containment.id, clamp, request) {
-                    let retry_after_us = wait;
-                    return Err(Denied { retry_after_us, ..denied(Refusal::Clamped, containment) });
-                }
-            }
+            Action::Clamp(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Counts a request against the clamps in force. After the verdict: what a thief is refused anyway must not use
+/// up the normal that the owner is held to.
+fn check_clamps(
+    containments: &[Containment],
+    mind: &mut Mind,
+    request: &RequestContext,
+) -> Result<(), Denied> {
+    for containment in containments.iter().filter(|c| c.in_force(request.time)) {
+        let Action::Clamp(clamp) = &containment.action else { continue };
+        if let Err(retry_after_us) = mind.clamps.admit(containment.id, clamp, request) {
+            let reason = Some(containment.reason.clone());
+            return Err(Denied { refusal: Refusal::Clamped, retry_after_us, containment: reason });
         }
     }
     Ok(())
