@@ -294,7 +294,9 @@ impl Live {
     /// Tells the engine what a person said, and writes it to the journal in order.
     pub fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) {
         let mut guard = self.shard(feedback.key);
-        let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else { return };
+        let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
+            return;
+        };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);

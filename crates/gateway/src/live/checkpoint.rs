@@ -86,12 +86,8 @@ impl KeyCheckpoint {
     pub(crate) fn encode(mind: &Mind, in_flight: impl Iterator<Item = Timestamp>) -> Option<Vec<u8>> {
         let mut account = mind.account.clone();
         in_flight.for_each(|at| account.uncount(at));
-        let checkpoint = Self {
-            version: Self::VERSION,
-            last: mind.last.clone(),
-            account,
-            learned: mind.learned.encode(),
-        };
+        let checkpoint =
+            Self { version: Self::VERSION, last: mind.last.clone(), account, learned: mind.learned.encode() };
         postcard::to_stdvec(&checkpoint).ok()
     }
 

@@ -13,8 +13,8 @@ use tokenwatch_testkit::client::{Answer, LoadClient};
 use tokenwatch_wire::encoding::Encoding;
 
 use crate::rig::{
-    CACHED, INPUT, OUTPUT, PATIENCE, PROVIDER_KEYS, Raw, Rig, Setup, chat, eventually, message, post, post_bytes,
-    raw_post, rig,
+    CACHED, INPUT, OUTPUT, PATIENCE, PROVIDER_KEYS, Raw, Rig, Setup, chat, eventually, message, post,
+    post_bytes, raw_post, rig,
 };
 
 /// One request and what it must be booked at.
@@ -55,7 +55,8 @@ fn plain_text(answer: &Answer) -> String {
 fn check(case: &Case, want: TokenUsage) -> UsageEvent {
     let rig = rig();
     let secret = rig.key();
-    let through = rig.run(rig.client.send_http(post(case.path, &case.body, secret.expose(), case.mock))).unwrap();
+    let through =
+        rig.run(rig.client.send_http(post(case.path, &case.body, secret.expose(), case.mock))).unwrap();
     let event = rig.event();
     let direct = LoadClient::new(rig.mock_address, PATIENCE);
     let direct = rig.run(direct.send_http(post(case.path, &case.body, PROVIDER_KEYS[0], case.mock))).unwrap();
@@ -140,7 +141,10 @@ fn compressed_answers_are_read_and_pass_compressed() {
         let body = json!({"model": "gpt-4o-mini", "input": "Say hello."});
         check(&Case { path: "/v1/responses", body: body.clone(), mock }, usage(120, 0, 77));
         check(&Case { path: "/v1/chat/completions", body: chat(&json!({})), mock }, usage(120, 0, 77));
-        check(&Case { path: "/v1/messages", body: message(&json!({"stream": true})), mock }, usage(120, 0, 77));
+        check(
+            &Case { path: "/v1/messages", body: message(&json!({"stream": true})), mock },
+            usage(120, 0, 77),
+        );
     }
 }
 
@@ -304,7 +308,8 @@ fn a_whole_answer_is_read_on_for_its_usage_when_the_client_leaves() {
     // Far more than fits into the buffers of the sockets: the rest is still at the provider.
     let texts = vec!["x"; 500];
     let body = json!({"model": "text-embedding-3-small", "input": texts, "dimensions": 4096});
-    let (_, event) = check_leaving("/v1/embeddings", &body, "x-mock-input-tokens: 120\r\n", |read| read.len() > 1000);
+    let (_, event) =
+        check_leaving("/v1/embeddings", &body, "x-mock-input-tokens: 120\r\n", |read| read.len() > 1000);
     assert_eq!((event.usage, event.usage_source), (usage(120, 0, 0), UsageSource::Provider));
     assert_eq!(event.outcome, Outcome::ClientLeft);
 }

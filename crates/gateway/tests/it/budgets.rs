@@ -12,7 +12,9 @@ use tokenwatch_model::outcome::{Cut, Outcome, Refusal};
 use tokenwatch_model::time::SECOND;
 use tokenwatch_testkit::client::Answer;
 
-use crate::rig::{INPUT, OUTPUT, PROVIDER_KEYS, Rig, Setup, chat, error_code, key_id, message, post, raw_post, rig};
+use crate::rig::{
+    INPUT, OUTPUT, PROVIDER_KEYS, Rig, Setup, chat, error_code, key_id, message, post, raw_post, rig,
+};
 
 const CHAT: &str = "/v1/chat/completions";
 

@@ -15,8 +15,8 @@ use tokenwatch_model::secret::Secret;
 use tokenwatch_testkit::client::LoadClient;
 
 use crate::rig::{
-    NOON, PATIENCE, PROVIDER_KEYS, Rig, Setup, chat, error_code, everything, key_entry, key_id, message, post,
-    post_bytes, printed, rig,
+    NOON, PATIENCE, PROVIDER_KEYS, Rig, Setup, chat, error_code, everything, key_entry, key_id, message,
+    post, post_bytes, printed, rig,
 };
 
 /// A gateway in which a plain request of this dialect is refused, and the request.
@@ -267,7 +267,9 @@ fn check_hidden(path_and_query: &str, place: &[(&str, &str)]) {
     assert!(!printed(&event).contains(secret.expose()));
     let seen = rig.mock.seen();
     match answer.status.as_u16() {
-        200 => assert_eq!(seen[0].header("authorization"), Some(format!("Bearer {}", PROVIDER_KEYS[0]).as_str())),
+        200 => {
+            assert_eq!(seen[0].header("authorization"), Some(format!("Bearer {}", PROVIDER_KEYS[0]).as_str()))
+        }
         _ => assert!(seen.is_empty(), "{place:?}"),
     }
     assert!(seen.iter().all(|seen| !seen.mentions(secret.expose()) && !seen.mentions("sk-tw-")), "{seen:?}");
@@ -306,7 +308,10 @@ fn the_providers_credential_reaches_nobody() {
     let request = plain(Dialect::OpenAi, secret.expose());
     let answer = rig.run(rig.client.send_http(request)).unwrap();
     // The provider refuses ours: to the client that is no reason to doubt its own.
-    assert_eq!((answer.status.as_u16(), error_code(&answer.body)), (503, "no_provider_credential".to_owned()));
+    assert_eq!(
+        (answer.status.as_u16(), error_code(&answer.body)),
+        (503, "no_provider_credential".to_owned())
+    );
     let event = rig.event();
     assert_eq!(event.outcome, Outcome::Refused(Refusal::NoProviderCredential));
     let mut said = everything(&answer.headers, &answer.body) + &printed(&event);

@@ -41,7 +41,8 @@ use tokenwatch_wire::request::ShapeKey;
 /// What every wait in a test gives up after.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The credentials of the provider.
-pub(crate) const PROVIDER_KEYS: [&str; 2] = ["sk-provider-first-0123456789abcdef", "sk-provider-second-0123456789abcde"];
+pub(crate) const PROVIDER_KEYS: [&str; 2] =
+    ["sk-provider-first-0123456789abcdef", "sk-provider-second-0123456789abcde"];
 /// A Thursday, 12:00:20 UTC: far from the edges of minutes, hours and days.
 pub(crate) const NOON: Timestamp = Timestamp::from_seconds(1_767_268_820);
 /// Tokens a day of keys whose policy says nothing else: so many that the limit only counts.
