@@ -246,7 +246,7 @@ fn failures_of_the_provider_end_in_one_event() {
     let stream = chat(&json!({"stream": true, "max_tokens": 500}));
     let whole = chat(&json!({"max_tokens": 500}));
     for body in [&whole, &stream] {
-        let mut odd = |fail, status, failure| {
+        let odd = |fail, status, failure| {
             let mock = [("x-mock-fail", fail), ("x-mock-chunks", "50")];
             check_odd(chat_path, body, &mock, status, Outcome::UpstreamFailed(failure), estimated)
         };

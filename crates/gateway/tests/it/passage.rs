@@ -346,7 +346,7 @@ fn the_proxy_protocol_tells_the_source() {
     let rig = Rig::start(Setup { proxy_protocol: true, ..Setup::default() });
     let secret = rig.key();
     let request = raw_post(CHAT, &secret, &chat(&json!({})).to_string(), "x-forwarded-for: 192.0.2.99\r\n");
-    let mut send = |head: Vec<u8>| {
+    let send = |head: Vec<u8>| {
         let mut raw = rig.connect();
         raw.write(head).write(&request);
         raw.read_until(|read| read.contains("chatcmpl-mock"))

@@ -201,10 +201,6 @@ pub(crate) fn rig() -> Rig {
     Rig::start(Setup::default())
 }
 
-pub(crate) fn engine() -> Engine {
-    Engine::new(Config::default(), FleetPriors::shipped())
-}
-
 impl Rig {
     pub(crate) fn start(setup: Setup) -> Self {
         let runtime =
@@ -215,23 +211,16 @@ impl Rig {
             ..MockConfig::default()
         };
         let (mock_address, mock) = MockProvider::spawn(runtime.handle(), config).unwrap();
-        let clock = Arc::new(TestClock(AtomicU64::new(NOON.0)));
-        let memory = Arc::new(Memory::default());
-        let addresses: Box<dyn AddressFacts> = Box::new(Networks);
-        let ports = Ports {
-            clock: clock.clone(),
-            random: Arc::new(Seeded(Mutex::new(Rng::new(7)))),
-            events: memory.clone(),
-            states: memory.clone(),
-            addresses: Arc::new(ArcSwap::from_pointee(addresses)),
-            findings: memory.clone(),
-        };
-        let metrics = Arc::new(Metrics::new(&BuildInfo { version: "0", commit: "0" }));
-        let gateway = Arc::new(Gateway::new(engine(), settings(&setup, mock_address), ports, metrics));
+        let (gateway, clock, memory) = assemble(settings(&setup, mock_address), NOON);
         let (workers, address) = listen_on(&gateway, setup.workers);
         let client = LoadClient::new(address, PATIENCE);
         let workers = Some(workers);
         Self { gateway, address, mock, mock_address, clock, memory, client, workers, runtime, setup }
+    }
+
+    /// A data plane without workers.
+    pub(crate) fn bare(now: Timestamp) -> Arc<Gateway> {
+        assemble(settings(&Setup::default(), "127.0.0.1:1".parse().unwrap()), now).0
     }
 
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -356,6 +345,23 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.drain();
     }
+}
+
+fn assemble(settings: Settings, now: Timestamp) -> (Arc<Gateway>, Arc<TestClock>, Arc<Memory>) {
+    let clock = Arc::new(TestClock(AtomicU64::new(now.0)));
+    let memory = Arc::new(Memory::default());
+    let addresses: Box<dyn AddressFacts> = Box::new(Networks);
+    let ports = Ports {
+        clock: clock.clone(),
+        random: Arc::new(Seeded(Mutex::new(Rng::new(7)))),
+        events: memory.clone(),
+        states: memory.clone(),
+        addresses: Arc::new(ArcSwap::from_pointee(addresses)),
+        findings: memory.clone(),
+    };
+    let metrics = Arc::new(Metrics::new(&BuildInfo { version: "0", commit: "0" }));
+    let engine = Engine::new(Config::default(), FleetPriors::shipped());
+    (Arc::new(Gateway::new(engine, settings, ports, metrics)), clock, memory)
 }
 
 pub(crate) fn listen_on(gateway: &Arc<Gateway>, workers: usize) -> (Workers, SocketAddr) {
