@@ -158,6 +158,8 @@ impl Acceptor {
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.head_timeout)
                 .max_buf_size(limits.head_bytes_max.max(8 * 1024))
+                // Not `pipeline_flush`: it buffers an answer without bounds for a client that does not read, and
+                // holds a stream back while the head of a further request waits.
                 .half_close(true)
                 .serve_connection(io, service)
                 .with_upgrades();
