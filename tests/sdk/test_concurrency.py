@@ -73,7 +73,7 @@ async def test_a_limit_on_concurrency_is_exact(start) -> None:
 
 async def test_a_budget_is_exact_under_concurrency(start, mock: Mock) -> None:
     """What 1,000 output tokens of gpt-4o-mini may cost fits a few times into the budget; all else is refused."""
-    gateway = start({"defaults": {"budgets": {"day": 5_000_000}}})
+    gateway = start({"defaults": {"budgets": {"day": "0.005"}}})
     headers = {"x-mock-delay-ms": "500", "x-mock-output-tokens": "1000", "x-mock-input-tokens": "20"}
 
     async def call(client: openai.AsyncOpenAI) -> bool:
@@ -86,7 +86,7 @@ async def test_a_budget_is_exact_under_concurrency(start, mock: Mock) -> None:
     with Counted(mock) as counted:
         async with gateway.async_openai() as client:
             served = await asyncio.gather(*(call(client) for _ in range(40)))
-    # $0.60 a million output tokens: 1,000 tokens cost 600,000 billionths of a dollar, and eight fit.
+    # $0.60 a million output tokens: 1,000 tokens cost $0.0006, and eight fit.
     assert 1 <= sum(served) <= 8
     assert counted.count == sum(served)
 

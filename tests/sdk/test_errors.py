@@ -168,7 +168,7 @@ def test_a_used_up_rate_is_429_with_a_time_to_wait(start, mock: Mock) -> None:
     assert caught_too.value.type == "rate_limit_error"
 
 
-BUDGET = {"defaults": {"budgets": {"day": 1_000}}}
+BUDGET = {"defaults": {"budgets": {"day": "0.000001"}}}
 """A millionth of a dollar: no request fits."""
 
 

@@ -58,7 +58,7 @@ def test_a_stopping_gateway_takes_no_new_connections(start) -> None:
 
 def test_keys_and_money_survive_a_crash(start) -> None:
     """Two requests of 1,000 output tokens fit into the budget, before and after ``kill -9`` together."""
-    gateway = start({"defaults": {"budgets": {"total": 1_300_000}}})
+    gateway = start({"defaults": {"budgets": {"total": "0.0013"}}})
     headers = {"x-mock-output-tokens": "1000", "x-mock-input-tokens": "20"}
     request = chat(max_completion_tokens=1000)
     with gateway.openai() as client:

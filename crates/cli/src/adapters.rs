@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokenwatch_console::records::{Changed, Records, RecordsError, Role};
+use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
@@ -14,7 +14,9 @@ use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
-use tokenwatch_store::{AdminRole, Batch, Change, IncidentFilter, ReadError, Store, UpdateError};
+use tokenwatch_store::{
+    AdminRole, Batch, Change, IncidentFilter, ReadError, Store, StoredAdminToken, UpdateError,
+};
 
 /// The system's clock.
 pub(crate) struct SystemClock;
@@ -76,6 +78,9 @@ fn update_failed(error: UpdateError) -> RecordsError {
         UpdateError::Busy | UpdateError::Database(_) | UpdateError::Encode(_) => {
             RecordsError::Unavailable(chain(&error))
         }
+        UpdateError::UnknownOwner { .. } => {
+            RecordsError::Invalid { field: "owner".to_owned(), text: error.to_string() }
+        }
         _ => RecordsError::Refused(error.to_string()),
     }
 }
@@ -83,6 +88,10 @@ fn update_failed(error: UpdateError) -> RecordsError {
 impl Records for StoreRecords {
     fn keys(&self) -> Result<Vec<StoredKey>, RecordsError> {
         self.0.keys().map_err(read_failed)
+    }
+
+    fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>, RecordsError> {
+        self.0.keys_after(name, limit).map_err(read_failed)
     }
 
     fn key(&self, id: KeyId) -> Result<Option<StoredKey>, RecordsError> {
@@ -201,13 +210,57 @@ impl Records for StoreRecords {
 
     fn admin(&self, token: &SecretHash, now: Timestamp) -> Result<Option<(SmolStr, Role)>, RecordsError> {
         let found = self.0.admin_token(token).map_err(read_failed)?;
-        Ok(found.filter(|stored| stored.token.is_usable(now)).map(|stored| {
-            let role = match stored.token.role {
-                AdminRole::Viewer => Role::Viewer,
-                AdminRole::Responder => Role::Responder,
-                AdminRole::Admin => Role::Admin,
-            };
-            (stored.token.name, role)
-        }))
+        Ok(found
+            .filter(|stored| stored.token.is_usable(now))
+            .map(|stored| (stored.token.name, role_of(stored.token.role))))
+    }
+
+    fn admin_tokens(&self) -> Result<Vec<AdminToken>, RecordsError> {
+        let tokens = self.0.admin_tokens().map_err(read_failed)?;
+        Ok(tokens
+            .into_iter()
+            .map(|stored| AdminToken {
+                name: stored.token.name,
+                role: role_of(stored.token.role),
+                created: stored.token.created,
+                expires: stored.token.expires,
+                revoked: stored.token.revoked,
+            })
+            .collect())
+    }
+
+    fn insert_admin_token(
+        &self,
+        token: &AdminToken,
+        hash: &SecretHash,
+        entry: &AuditEntry,
+    ) -> Result<(), RecordsError> {
+        let role = match token.role {
+            Role::Viewer => AdminRole::Viewer,
+            Role::Responder => AdminRole::Responder,
+            Role::Admin => AdminRole::Admin,
+        };
+        let AdminToken { name, role: _, created, expires, revoked } = token.clone();
+        let token = tokenwatch_store::AdminToken { name, role, created, expires, revoked };
+        let change = Change::InsertAdminToken(StoredAdminToken { token, hash: *hash });
+        self.0.apply(&Batch::of(change, entry.clone())).map(drop).map_err(update_failed)
+    }
+
+    fn revoke_admin_token(
+        &self,
+        name: &str,
+        time: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<(), RecordsError> {
+        let change = Change::RevokeAdminToken { name: name.into(), time };
+        self.0.apply(&Batch::of(change, entry.clone())).map(drop).map_err(update_failed)
+    }
+}
+
+const fn role_of(role: AdminRole) -> Role {
+    match role {
+        AdminRole::Viewer => Role::Viewer,
+        AdminRole::Responder => Role::Responder,
+        AdminRole::Admin => Role::Admin,
     }
 }

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use tokenwatch_console::admins;
+use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition};
 use tokenwatch_console::follow::Follower;
+use tokenwatch_console::manage::Manager;
 use tokenwatch_console::records::Records;
 use tokenwatch_console::responder::{self, ResponderHandle, ResponderParts, Watcher};
 use tokenwatch_detect::{Engine, FleetPriors};
@@ -19,7 +22,10 @@ use tokenwatch_gateway::{Gateway, Ports, Workers, WorkersConfig};
 use tokenwatch_model::network::AddressFacts;
 use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::time::{HOUR, MINUTE};
+use tokenwatch_respond::ResponsePolicy;
+use tokenwatch_store::JournalHandle;
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
+use tokio::sync::watch;
 
 use crate::adapters::StoreRecords;
 use crate::build;
@@ -34,15 +40,17 @@ pub(crate) struct AppParts {
     pub(crate) watcher: Box<dyn Watcher>,
     /// Listening sockets that were handed over; made from the configuration when there are none.
     pub(crate) listeners: Vec<TcpListener>,
+    /// Whether to serve the admin API.
+    pub(crate) has_admin: bool,
 }
 
 /// A running TokenWatch.
 pub(crate) struct App {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) records: Arc<dyn Records>,
     pub(crate) address: SocketAddr,
-    pub(crate) journal: tokenwatch_store::JournalHandle,
+    pub(crate) admin_address: Option<SocketAddr>,
     workers: Workers,
+    admin: Option<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)>,
     responder: (Arc<ResponderHandle>, JoinHandle<()>),
     keeper: (Sender<Keep>, JoinHandle<anyhow::Result<()>>),
 }
@@ -53,8 +61,6 @@ pub(crate) enum Keep {
     Refresh,
     /// A new configuration is in force.
     Reconfigure(Box<Config>),
-    /// Save checkpoints now.
-    Checkpoint(Sender<()>),
     /// End.
     Stop,
 }
@@ -75,7 +81,7 @@ const IDLE: u64 = 6 * HOUR;
 impl App {
     /// Opens the state, takes in what was learned, and starts to serve.
     pub(crate) fn start(dir: &Path, parts: AppParts) -> anyhow::Result<Self> {
-        let AppParts { config, clock, random, watcher, listeners } = parts;
+        let AppParts { config, clock, random, watcher, listeners, has_admin } = parts;
         let mut state = State::open(dir, clock.now(), random.as_ref())?;
         let records: Arc<dyn Records> = Arc::new(StoreRecords(state.store.clone()));
         let shape_key = state::shape_key(&state.store, &random)?;
@@ -101,22 +107,23 @@ impl App {
         let (replayed, _) = state.take_in(&gateway)?;
         tracing::info!(keys = gateway.live.totals().keys, replayed, "state is loaded");
         state.take_over()?;
-        let parts =
-            ResponderParts { records: records.clone(), random, policy: config.containment.clone(), watcher };
+        let policy = Arc::new(ArcSwap::from_pointee(config.containment.clone()));
+        let manager = Manager { records: records.clone(), clock, random: random.clone() };
+        let parts = ResponderParts { records, random, policy: policy.clone(), watcher };
         let responder = responder::start(gateway.clone(), handle.clone(), queue, parts)?;
         let server_tls = build::server_tls(&config)?;
         let client_tls = build::client_tls()?;
         let listeners = if listeners.is_empty() { listen(&config)? } else { listeners };
         let address = listeners.first().context("no listening socket")?.local_addr()?;
+        let admin_listener = has_admin.then(|| bind(config.admin.listen, "admin")).transpose()?;
+        let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let workers = Workers::start(&gateway, WorkersConfig { listeners, server_tls, client_tls })?;
         let journal = state.handle();
-        let keeper = start_keeper(gateway.clone(), follower, state, config, shape_key)?;
-        Ok(Self { gateway, records, address, journal, workers, responder: (handle, responder), keeper })
-    }
-
-    /// Takes over what this process itself changed in the store, at once.
-    pub(crate) fn refresh(&self) {
-        let _ = self.keeper.0.send(Keep::Refresh);
+        let keeper = start_keeper(gateway.clone(), follower, state, config, shape_key, policy.clone())?;
+        let admin = admin_listener
+            .map(|listener| start_admin(dir, listener, manager, &gateway, policy, keeper.0.clone(), journal))
+            .transpose()?;
+        Ok(Self { gateway, address, admin_address, workers, admin, responder: (handle, responder), keeper })
     }
 
     /// Puts a new configuration in force.
@@ -124,14 +131,15 @@ impl App {
         let _ = self.keeper.0.send(Keep::Reconfigure(Box::new(config)));
     }
 
-    /// What tells the keeper.
-    pub(crate) fn keeper(&self) -> Sender<Keep> {
-        self.keeper.0.clone()
-    }
-
     /// Stops accepting, lets running requests end, acts on the last findings, and writes everything out.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.workers.drain();
+        if let Some((stop, thread)) = self.admin {
+            let _ = stop.send(true);
+            if let Ok(Err(error)) = thread.join() {
+                tracing::error!(%error, "the admin API ended with an error");
+            }
+        }
         let (handle, thread) = self.responder;
         handle.stop();
         let _ = thread.join();
@@ -144,14 +152,55 @@ impl App {
     }
 }
 
-fn listen(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
-    let address = config.server.listen;
-    let bind = |address: SocketAddr| {
-        tokenwatch_gateway::listen::bind(address).with_context(|| {
-            format!("the gateway can not listen on {address}: is another program using the port? ([server] listen)")
-        })
+fn bind(address: SocketAddr, section: &str) -> anyhow::Result<TcpListener> {
+    tokenwatch_gateway::listen::bind(address).with_context(|| {
+        format!("{address} can not be listened on: is another program using the port? ([{section}] listen)")
+    })
+}
+
+/// Starts the admin API, with a token of its own for programs on this machine.
+fn start_admin(
+    dir: &Path,
+    listener: TcpListener,
+    manager: Manager,
+    gateway: &Arc<Gateway>,
+    policy: Arc<ArcSwap<ResponsePolicy>>,
+    keeper: Sender<Keep>,
+    journal: JournalHandle,
+) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
+    let (secret, hash) = admins::mint(manager.random.as_ref());
+    state::write_private(&dir.join(state::LOCAL_TOKEN), secret.expose())?;
+    let api = Api {
+        manager,
+        gateway: gateway.clone(),
+        policy,
+        // The keeper may be gone while the last requests end.
+        changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
+        conditions: Arc::new(move || journal_conditions(&journal)),
+        access: Access { local: Some(hash), ..Access::default() },
+        limits: ApiLimits::default(),
     };
-    let first = bind(address)?;
+    let (stop, stopped) = watch::channel(false);
+    let thread = api::start(listener, api, stopped).context("the admin API can not be started")?;
+    Ok((stop, thread))
+}
+
+/// What the journal has to say to `/readyz`. Requests go on without it, so it does not take traffic away.
+fn journal_conditions(journal: &JournalHandle) -> Vec<Condition> {
+    /// Far beyond the 100 ms that are promised.
+    const LAG_MS_MAX: u64 = 5_000;
+    let health = journal.health();
+    let message = match health.error {
+        Some(error) => format!("the journal can not be written: {error}"),
+        None if health.lag_ms > LAG_MS_MAX => format!("the journal is {} ms behind", health.lag_ms),
+        None => return Vec::new(),
+    };
+    vec![Condition { code: "journal".into(), message, is_fatal: false }]
+}
+
+fn listen(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
+    let bind = |address: SocketAddr| bind(address, "server");
+    let first = bind(config.server.listen)?;
     // With port 0 the system chooses one, which the other workers share.
     let shared = first.local_addr()?;
     let mut listeners = vec![first];
@@ -172,6 +221,7 @@ struct Keeper {
     told: Receiver<Keep>,
     /// Seals and prunes on a thread of its own: that may take long, and nothing waits for it.
     archivist: Option<JoinHandle<()>>,
+    policy: Arc<ArcSwap<ResponsePolicy>>,
 }
 
 fn start_keeper(
@@ -180,9 +230,10 @@ fn start_keeper(
     state: State,
     config: Config,
     shape_key: [u8; 16],
+    policy: Arc<ArcSwap<ResponsePolicy>>,
 ) -> anyhow::Result<(Sender<Keep>, JoinHandle<anyhow::Result<()>>)> {
     let (tell, told) = channel();
-    let keeper = Keeper { gateway, follower, state, config, shape_key, told, archivist: None };
+    let keeper = Keeper { gateway, follower, state, config, shape_key, told, archivist: None, policy };
     let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run())?;
     Ok((tell, thread))
 }
@@ -195,10 +246,6 @@ impl Keeper {
             match self.told.recv_timeout(FOLLOW_EVERY) {
                 Ok(Keep::Refresh) => log_failure("following the store", self.follower.refresh()),
                 Ok(Keep::Reconfigure(config)) => self.reconfigure(*config),
-                Ok(Keep::Checkpoint(done)) => {
-                    log_failure("saving checkpoints", self.state.checkpoint(&self.gateway).map(drop));
-                    let _ = done.send(());
-                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Keep::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -237,6 +284,7 @@ impl Keeper {
         }
         let defaults = self.follower.put_defaults(config.defaults.clone(), config.containment.clone());
         log_failure("applying new defaults", defaults);
+        self.policy.store(Arc::new(config.containment.clone()));
         match build::address_tables(&config) {
             Ok(tables) => self.gateway.put_addresses(Box::new(tables)),
             Err(error) => {

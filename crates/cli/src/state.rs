@@ -32,6 +32,24 @@ pub(crate) fn default_dir() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("tokenwatch-state"))
 }
 
+/// The file with the token that a server makes for programs on the same machine.
+pub(crate) const LOCAL_TOKEN: &str = "local.token";
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let fresh = path.with_extension("new");
+    // A file left by a process that died may have other rights.
+    let _ = std::fs::remove_file(&fresh);
+    let write = || {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        std::fs::rename(&fresh, path)
+    };
+    write().with_context(|| format!("{} can not be written", path.display()))
+}
+
 /// Opens the store for a command.
 pub(crate) fn open_store(dir: &Path) -> anyhow::Result<Store> {
     Store::open(dir, Options::default())
@@ -93,11 +111,7 @@ impl State {
 
     /// Says that this process is the one that saves checkpoints from now on.
     pub(crate) fn take_over(&self) -> anyhow::Result<()> {
-        let path = self.dir.join("serving");
-        let fresh = self.dir.join("serving.new");
-        std::fs::write(&fresh, self.stream.to_string())
-            .and_then(|()| std::fs::rename(&fresh, &path))
-            .with_context(|| format!("{} can not be written", path.display()))
+        write_private(&self.dir.join("serving"), &self.stream.to_string())
     }
 
     /// Whether another process has taken over: its checkpoints are newer, so ours would only harm.

@@ -6,10 +6,11 @@ use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
-use tokenwatch_respond::manual::{self, Order};
-use tokenwatch_respond::{Effects, ResponsePolicy, incident};
+use tokenwatch_respond::incident::ChangeIncidentError;
+use tokenwatch_respond::manual::{self, Order, OrderError};
+use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
 
-use crate::manage::Manager;
+use crate::manage::{Manager, invalid};
 use crate::records::RecordsError;
 
 /// An incident with what is needed to tell its story.
@@ -27,6 +28,25 @@ pub struct Case {
 
 fn refused(error: impl ToString) -> RecordsError {
     RecordsError::Refused(error.to_string())
+}
+
+/// What is wrong with the order itself is told by field; the rest is the state's.
+fn order_refused(error: OrderError) -> RecordsError {
+    match error {
+        OrderError::Empty => invalid("action", error.to_string()),
+        OrderError::NoReason => invalid("reason", error.to_string()),
+        OrderError::Over(_) => invalid("expires", error.to_string()),
+        OrderError::Revoked => refused(error),
+    }
+}
+
+fn change_refused(error: ChangeIncidentError) -> RecordsError {
+    match error {
+        ChangeIncidentError::EmptyNote | ChangeIncidentError::LongNote { .. } => {
+            invalid("text", error.to_string())
+        }
+        ChangeIncidentError::Closed { .. } | ChangeIncidentError::OtherKey { .. } => refused(error),
+    }
 }
 
 impl Manager {
@@ -88,7 +108,7 @@ impl Manager {
         let incidents = self.records.incidents(true, Some(key.id), 1)?;
         let id = ContainmentId::from_bits(self.random.next_u64());
         let order = Order { key: &key, incident: incidents.first(), id, action, reason, expires, who };
-        self.write(manual::contain(&order, self.clock.now()).map_err(refused)?)
+        self.write(manual::contain(&order, self.clock.now()).map_err(order_refused)?)
     }
 
     /// Lifts one containment by hand.
@@ -110,6 +130,60 @@ impl Manager {
         self.write(lifted.map_err(refused)?)
     }
 
+    /// The plan of an open incident, made again from its last finding: what was proposed and can be approved.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such incident, or it is closed.
+    pub fn plan_again(&self, policy: &ResponsePolicy, id: &str) -> Result<Plan, RecordsError> {
+        let case = self.case(id)?;
+        if !case.incident.state.is_open() {
+            return Err(refused(format!(
+                "{id} is {}: nothing is left to approve",
+                case.incident.state.name()
+            )));
+        }
+        let finding =
+            case.incident.findings.last().ok_or_else(|| refused("the incident holds no finding"))?;
+        let now = self.clock.now();
+        let active = self.records.active_containments(now)?;
+        let situation = Situation {
+            key: &case.key,
+            mode: policy.mode_of(&case.key, case.owner.as_ref()),
+            owner: case.owner.as_ref(),
+            finding,
+            open_incident: Some(&case.incident),
+            containments: &case.containments,
+            normal: None,
+            recent: RecentActions::count(&active, case.key.id, now),
+            now,
+        };
+        let random = self.random.clone();
+        Ok(tokenwatch_respond::plan(policy, &situation, &mut || random.next_u64()))
+    }
+
+    /// Carries out the proposed steps of one kind, in the person's name.
+    ///
+    /// # Errors
+    ///
+    /// When no such step is proposed.
+    pub fn approve(
+        &self,
+        policy: &ResponsePolicy,
+        id: &str,
+        action: &str,
+        who: &str,
+    ) -> Result<Effects, RecordsError> {
+        let plan = self.plan_again(policy, id)?;
+        if !plan.steps.iter().any(|step| step.action.name() == action) {
+            let proposed: Vec<&str> = plan.steps.iter().map(|step| step.action.name()).collect();
+            let proposed = if proposed.is_empty() { "nothing".to_owned() } else { proposed.join(", ") };
+            return Err(refused(format!("{action} is not proposed; proposed is {proposed}")));
+        }
+        let chosen = |step: &Step| step.action.name() == action;
+        self.write(tokenwatch_respond::approve(&plan, chosen, who, self.clock.now()))
+    }
+
     /// Adds a line to an incident's story.
     ///
     /// # Errors
@@ -117,7 +191,7 @@ impl Manager {
     /// When the incident is closed, or the text is empty.
     pub fn note(&self, id: &str, text: &str, who: &str) -> Result<Effects, RecordsError> {
         let case = self.case(id)?;
-        let effects = incident::note(case.incident, text, who, self.clock.now()).map_err(refused)?;
+        let effects = incident::note(case.incident, text, who, self.clock.now()).map_err(change_refused)?;
         self.write(effects)
     }
 

@@ -6,6 +6,8 @@
 //! * A finding becomes a plan, a plan becomes rows in one transaction, and only then is it in force.
 //! * Credentials are handed out once and never logged.
 
+pub mod admins;
+pub mod api;
 pub mod cases;
 pub mod follow;
 pub mod manage;

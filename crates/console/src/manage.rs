@@ -21,6 +21,8 @@ use crate::records::{Records, RecordsError};
 
 /// Longest name of a key, owner, environment or service.
 const NAME_MAX: usize = 64;
+/// Longest free text: who is on call, a channel, a reason.
+const TEXT_MAX: usize = 500;
 
 /// What a new key is to be.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -92,26 +94,45 @@ fn refused(text: impl Into<String>) -> RecordsError {
     RecordsError::Refused(text.into())
 }
 
-fn check_name(field: &str, name: &str, required: bool) -> Result<(), RecordsError> {
+pub(crate) fn invalid(field: &str, text: impl Into<String>) -> RecordsError {
+    RecordsError::Invalid { field: field.to_owned(), text: text.into() }
+}
+
+pub(crate) fn check_name(field: &str, name: &str, required: bool) -> Result<(), RecordsError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '@' | ' ');
     if name.is_empty() && required {
-        return Err(refused(format!("{field}: a name is needed")));
+        return Err(invalid(field, "a name is needed"));
     }
     if name.len() > NAME_MAX || !name.chars().all(plain) {
-        return Err(refused(format!(
-            "{field}: at most {NAME_MAX} letters, digits, spaces and - _ . / @, not {name:?}"
-        )));
+        let text = format!("at most {NAME_MAX} letters, digits, spaces and - _ . / @, not {name:?}");
+        return Err(invalid(field, text));
     }
     // Listing `key_…` as a name would make it ambiguous wherever a name or an id is taken.
     if name.starts_with(KeyId::PREFIX) || name.starts_with(OwnerId::PREFIX) {
-        return Err(refused(format!("{field}: a name can not start like an id")));
+        return Err(invalid(field, "a name can not start like an id"));
     }
     Ok(())
 }
 
-fn check_policy(policy: &Policy) -> Result<(), RecordsError> {
+fn check_text(field: &str, text: &str) -> Result<(), RecordsError> {
+    if text.chars().count() > TEXT_MAX || text.chars().any(char::is_control) {
+        return Err(invalid(field, format!("at most {TEXT_MAX} characters on one line")));
+    }
+    Ok(())
+}
+
+fn check_revision(what: &str, name: &str, found: u64, expected: Option<u64>) -> Result<(), RecordsError> {
+    match expected {
+        Some(expected) if expected != found => Err(RecordsError::Stale(format!(
+            "{what} {name} was changed meanwhile: it has revision {found} now, not {expected}; read it again and decide again"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_policy(within: &str, policy: &Policy) -> Result<(), RecordsError> {
     if policy.scope.hours.iter().flatten().any(|&hour| hour > 23) {
-        return Err(refused("policy.scope.hours: hours are 0 to 23"));
+        return Err(invalid(&format!("{within}.scope.hours"), "hours are 0 to 23"));
     }
     for (field, is_empty) in [
         ("providers", policy.scope.providers.as_ref().is_some_and(Vec::is_empty)),
@@ -121,21 +142,20 @@ fn check_policy(policy: &Policy) -> Result<(), RecordsError> {
         ("hours", policy.scope.hours.as_ref().is_some_and(Vec::is_empty)),
     ] {
         if is_empty {
-            return Err(refused(format!(
-                "policy.scope.{field}: an empty list would allow nothing; leave it out, or disable the key"
-            )));
+            let text = "an empty list would allow nothing; leave it out, or disable the key";
+            return Err(invalid(&format!("{within}.scope.{field}"), text));
         }
     }
     match policy.false_alarms_per_year {
         Some(rate) if !(rate.is_finite() && rate > 0.0 && rate <= 365.0) => {
-            Err(refused("policy.false_alarms_per_year: must be above 0 and at most 365"))
+            Err(invalid(&format!("{within}.false_alarms_per_year"), "must be above 0 and at most 365"))
         }
         _ => Ok(()),
     }
 }
 
 impl Manager {
-    fn entry(
+    pub(crate) fn entry(
         &self,
         who: &str,
         action: &'static str,
@@ -164,9 +184,9 @@ impl Manager {
             check_name("name", &spec.name, true)?;
             check_name("environment", &spec.environment, false)?;
             check_name("service", &spec.service, false)?;
-            check_policy(&spec.policy)?;
+            check_policy("policy", &spec.policy)?;
             if spec.expires.is_some_and(|expires| expires <= now) {
-                return Err(refused("expires: lies in the past"));
+                return Err(invalid("expires", "lies in the past"));
             }
             let owner = spec.owner.as_deref().map(|owner| self.find_owner(owner)).transpose()?;
             let id = KeyId::from_bits(self.random.next_u64());
@@ -226,7 +246,7 @@ impl Manager {
         })
     }
 
-    /// Disables, enables, revokes or expires a key.
+    /// Disables, enables, revokes or expires a key; the key as it is then.
     ///
     /// # Errors
     ///
@@ -238,7 +258,25 @@ impl Manager {
         reason: &str,
         who: &str,
     ) -> Result<Key, RecordsError> {
+        self.change_life_at(name, None, change, reason, who)
+    }
+
+    /// As [`Manager::change_life`], if the key has the revision that the caller has seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manager::change_life`], and [`RecordsError::Stale`].
+    pub fn change_life_at(
+        &self,
+        name: &str,
+        seen: Option<u64>,
+        change: Lifecycle,
+        reason: &str,
+        who: &str,
+    ) -> Result<Key, RecordsError> {
         let mut key = self.find_key(name)?;
+        check_revision("key", &key.name, key.revision, seen)?;
+        check_text("reason", reason.trim())?;
         let now = self.clock.now();
         if key.state == KeyState::Revoked {
             return Err(refused(format!("{} is revoked for good: issue a new key", key.name)));
@@ -258,16 +296,18 @@ impl Manager {
             }
             Lifecycle::Expire(at) => {
                 if at.is_some_and(|at| at < now) {
-                    return Err(refused(
-                        "the time lies in the past: `key disable` or `key revoke` ends a key now",
-                    ));
+                    let text = "lies in the past: `key disable` or `key revoke` ends a key now";
+                    return Err(invalid("at", text));
                 }
                 key.expires = at;
                 "key.expire"
             }
         };
-        key.state_reason =
-            if change == Lifecycle::Enable { SmolStr::default() } else { reason.trim().into() };
+        match change {
+            Lifecycle::Enable => key.state_reason = SmolStr::default(),
+            Lifecycle::Disable | Lifecycle::Revoke => key.state_reason = reason.trim().into(),
+            Lifecycle::Expire(_) => {}
+        }
         let detail = json!({ "name": key.name, "reason": reason.trim(), "expires": key.expires });
         self.records.update_key(&key, &self.entry(who, action, key.id, &detail))?;
         Ok(key)
@@ -279,7 +319,23 @@ impl Manager {
     ///
     /// As [`Manager::issue`].
     pub fn edit(&self, name: &str, who: &str, change: impl FnOnce(&mut Key)) -> Result<Key, RecordsError> {
+        self.edit_at(name, None, who, change)
+    }
+
+    /// As [`Manager::edit`], if the key has the revision that the caller has seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manager::edit`], and [`RecordsError::Stale`].
+    pub fn edit_at(
+        &self,
+        name: &str,
+        seen: Option<u64>,
+        who: &str,
+        change: impl FnOnce(&mut Key),
+    ) -> Result<Key, RecordsError> {
         let before = self.find_key(name)?;
+        check_revision("key", &before.name, before.revision, seen)?;
         let mut key = before.clone();
         change(&mut key);
         let fixed = Key {
@@ -290,7 +346,9 @@ impl Manager {
             ..key
         };
         check_name("name", &fixed.name, true)?;
-        check_policy(&fixed.policy)?;
+        check_name("environment", &fixed.environment, false)?;
+        check_name("service", &fixed.service, false)?;
+        check_policy("policy", &fixed.policy)?;
         let detail = json!({ "before": before, "after": fixed });
         self.records.update_key(&fixed, &self.entry(who, "key.edit", fixed.id, &detail))?;
         Ok(fixed)
@@ -302,8 +360,6 @@ impl Manager {
     ///
     /// When the name is taken or not a name, or a rule makes no sense.
     pub fn add_owner(&self, spec: OwnerSpec, who: &str) -> Result<Owner, RecordsError> {
-        check_name("name", &spec.name, true)?;
-        check_policy(&spec.defaults)?;
         let owner = Owner {
             id: OwnerId::from_bits(self.random.next_u64()),
             name: spec.name,
@@ -313,6 +369,7 @@ impl Manager {
             created: self.clock.now(),
             revision: 0,
         };
+        check_owner(&owner)?;
         let entry =
             self.entry(who, "owner.add", owner.id, &json!({ "name": owner.name, "on_call": owner.on_call }));
         self.records.put_owner(&owner, &entry)?;
@@ -330,14 +387,36 @@ impl Manager {
         who: &str,
         change: impl FnOnce(&mut Owner),
     ) -> Result<Owner, RecordsError> {
+        self.edit_owner_at(name, None, who, change)
+    }
+
+    /// As [`Manager::edit_owner`], if the owner has the revision that the caller has seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manager::edit_owner`], and [`RecordsError::Stale`].
+    pub fn edit_owner_at(
+        &self,
+        name: &str,
+        seen: Option<u64>,
+        who: &str,
+        change: impl FnOnce(&mut Owner),
+    ) -> Result<Owner, RecordsError> {
         let before = self.find_owner(name)?;
+        check_revision("owner", &before.name, before.revision, seen)?;
         let mut owner = before.clone();
         change(&mut owner);
         let owner = Owner { id: before.id, created: before.created, revision: before.revision, ..owner };
-        check_name("name", &owner.name, true)?;
-        check_policy(&owner.defaults)?;
+        check_owner(&owner)?;
         let entry = self.entry(who, "owner.edit", owner.id, &json!({ "before": before, "after": owner }));
         self.records.put_owner(&owner, &entry)?;
         Ok(owner)
     }
+}
+
+fn check_owner(owner: &Owner) -> Result<(), RecordsError> {
+    check_name("name", &owner.name, true)?;
+    check_text("on_call", &owner.on_call)?;
+    check_text("channel", &owner.channel)?;
+    check_policy("defaults", &owner.defaults)
 }

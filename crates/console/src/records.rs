@@ -1,5 +1,6 @@
 //! What the console needs of the store: a trait, so that neither it nor its tests know SQL.
 
+use serde::{Deserialize, Serialize};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
@@ -18,10 +19,21 @@ pub enum RecordsError {
     /// Somebody else changed the row meanwhile: read it again and decide again.
     #[error("{0}")]
     Conflict(String),
+    /// The row is not the one that the caller has seen, by its revision.
+    #[error("{0}")]
+    Stale(String),
     /// There is no such row.
     #[error("{0}")]
     Missing(String),
-    /// The change is not allowed; the text says why and what to do.
+    /// What was asked for makes no sense, whatever is stored.
+    #[error("{field}: {text}")]
+    Invalid {
+        /// Which field of what was asked for.
+        field: String,
+        /// What is wrong with it, and what would be right.
+        text: String,
+    },
+    /// What is stored does not allow the change; the text says why and what to do.
     #[error("{0}")]
     Refused(String),
     /// The store does not answer.
@@ -29,8 +41,9 @@ pub enum RecordsError {
     Unavailable(String),
 }
 
-/// What an administrator may do. Ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What an administrator may do. Ordered: each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Read.
     Viewer,
@@ -38,6 +51,47 @@ pub enum Role {
     Responder,
     /// Also change keys and owners.
     Admin,
+}
+
+impl Role {
+    /// Every role, weakest first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Responder, Self::Admin];
+
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Responder => "responder",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The inverse of [`Role::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+/// What is known of an admin token; the token itself is shown once and stored only as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminToken {
+    /// Unique name, also the actor in the audit log.
+    pub name: SmolStr,
+    /// What its holder may do.
+    pub role: Role,
+    /// When it was issued.
+    pub created: Timestamp,
+    /// When it stops working by itself.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl AdminToken {
+    /// Whether it may be used at `now`.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|expires| now < expires)
+    }
 }
 
 /// Rows that changed since a revision.
@@ -58,8 +112,10 @@ pub struct Changed {
 /// The records of one node. Every call may block on a disk.
 #[expect(clippy::missing_errors_doc, reason = "every method fails for the reasons RecordsError lists")]
 pub trait Records: Send + Sync {
-    /// Every key, by name.
+    /// Every key, in the order of ids.
     fn keys(&self) -> Result<Vec<StoredKey>, RecordsError>;
+    /// Keys whose name sorts after `name` by its bytes, in the order of names, at most `limit`.
+    fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>, RecordsError>;
     /// One key.
     fn key(&self, id: KeyId) -> Result<Option<StoredKey>, RecordsError>;
     /// One key by its name.
@@ -99,6 +155,18 @@ pub trait Records: Send + Sync {
     fn changed_since(&self, revision: u64) -> Result<Changed, RecordsError>;
     /// Changes whenever another process wrote.
     fn data_version(&self) -> Result<i64, RecordsError>;
-    /// Whose admin token this is, and what it may do.
+    /// Whose admin token this is, and what it may do; `None` when it is unknown, revoked or expired.
     fn admin(&self, token: &SecretHash, now: Timestamp) -> Result<Option<(SmolStr, Role)>, RecordsError>;
+    /// Every admin token, by name, ended ones included.
+    fn admin_tokens(&self) -> Result<Vec<AdminToken>, RecordsError>;
+    /// Adds an admin token.
+    fn insert_admin_token(
+        &self,
+        token: &AdminToken,
+        hash: &SecretHash,
+        entry: &AuditEntry,
+    ) -> Result<(), RecordsError>;
+    /// Ends an admin token; of one that has ended already, nothing happens.
+    fn revoke_admin_token(&self, name: &str, time: Timestamp, entry: &AuditEntry)
+    -> Result<(), RecordsError>;
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokenwatch_gateway::{FindingSink, Gateway};
 use tokenwatch_model::containment::Containment;
@@ -78,8 +79,8 @@ pub struct ResponderParts {
     pub records: Arc<dyn Records>,
     /// For ids.
     pub random: Arc<dyn Random>,
-    /// What it may do.
-    pub policy: ResponsePolicy,
+    /// What it may do; the one in force.
+    pub policy: Arc<ArcSwap<ResponsePolicy>>,
     /// Who is told.
     pub watcher: Box<dyn Watcher>,
 }
@@ -151,9 +152,10 @@ impl Responder {
         let incidents = records.incidents(true, Some(key.id), 1)?;
         let recent = self.recent(&containments, key.id)?;
         let normal = self.gateway.live.normal(key.id);
+        let policy = self.parts.policy.load_full();
         let situation = Situation {
             key: &key,
-            mode: self.parts.policy.mode_of(&key, owner.as_ref()),
+            mode: policy.mode_of(&key, owner.as_ref()),
             owner: owner.as_ref(),
             finding,
             open_incident: incidents.first(),
@@ -163,7 +165,7 @@ impl Responder {
             now,
         };
         let random = self.parts.random.clone();
-        let plan = plan(&self.parts.policy, &situation, &mut || random.next_u64());
+        let plan = plan(&policy, &situation, &mut || random.next_u64());
         let effects = execute(&plan, now);
         if !effects.is_empty() {
             records.apply(&effects)?;

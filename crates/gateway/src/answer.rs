@@ -161,11 +161,16 @@ impl Passing {
         }
         loop {
             let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-            match Pin::new(body).poll_frame(cx) {
+            match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers are dropped: they could be framing, routing or credentials.
                     let Ok(data) = frame.into_data() else { continue };
+                    // A body of known length ends with its last byte: the server does not ask for more.
+                    let is_last = body.is_end_stream();
                     self.take_in(data);
+                    if is_last {
+                        return self.end();
+                    }
                     if (!self.stream || self.more.len() >= JOIN_MAX)
                         && let Some(bytes) = self.hand_on()
                     {

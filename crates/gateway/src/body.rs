@@ -79,7 +79,7 @@ pub(crate) async fn read_whole(mut body: Incoming, limits: BodyLimits) -> Result
         let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| ReadBodyError::Broken)?.into_data() else { continue };
         deadline.touch();
-        let have = first.len() + rest.as_ref().map_or(0, BytesMut::len);
+        let have = rest.as_ref().map_or(first.len(), BytesMut::len);
         if (have + data.len()) as u64 > limits.bytes_max {
             return Err(ReadBodyError::TooLarge(limits.bytes_max));
         }
@@ -97,6 +97,19 @@ pub(crate) async fn read_whole(mut body: Incoming, limits: BodyLimits) -> Result
         }
     }
     Ok(rest.map_or(first, BytesMut::freeze))
+}
+
+/// Reads what a client still sends of a body that is refused, within bounds: closing a connection with unread
+/// bytes would reset it, and the client would lose the refusal.
+pub(crate) async fn discard(body: Incoming) {
+    const DISCARD_MAX: u64 = 1 << 20;
+    const DISCARD_TIME: Duration = Duration::from_secs(2);
+    let limits = BodyLimits { bytes_max: u64::MAX, stall: DISCARD_TIME, total: DISCARD_TIME };
+    if body.is_end_stream() || body.size_hint().lower() > DISCARD_MAX {
+        return;
+    }
+    let mut upload = Upload::new(body, BodyLimits { bytes_max: DISCARD_MAX, ..limits });
+    while let Some(Ok(_)) = std::future::poll_fn(|cx| upload.poll_data(cx)).await {}
 }
 
 /// A body on its way to a provider.

@@ -96,6 +96,11 @@ impl Breaker {
         };
     }
 
+    /// Whether a probe is finding out if the provider is well again.
+    pub(crate) const fn is_trying(&self) -> bool {
+        matches!(self.state, State::HalfOpen { .. })
+    }
+
     /// Whether calls are held back.
     pub(crate) const fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed { .. })

@@ -140,6 +140,7 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
     let mut template = Some(request);
     let mut wait = None;
     let mut last: Option<ExchangeError> = None;
+    let mut answered = None;
     for (i, credential) in provider.credentials.iter().enumerate() {
         let Some(value) = credential.value() else { continue };
         match credential.breaker.lock().permit(gateway.uptime()) {
@@ -170,6 +171,8 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
                 if !next {
                     return Exchanged::Answer(sent, ticket, response, taken);
                 }
+                // The next credential may be held back or unset: then this answer stands.
+                answered = Some((response, taken));
             }
             Err(error) => {
                 credential.breaker.lock().fail(gateway.uptime());
@@ -185,7 +188,10 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             }
         }
     }
-    Exchanged::Done(give_up(&sent.settings, ticket, last, wait))
+    match answered {
+        Some((response, taken)) => Exchanged::Answer(sent, ticket, response, taken),
+        None => Exchanged::Done(give_up(&sent.settings, ticket, last, wait)),
+    }
 }
 
 /// The request for one more attempt: a copy while others may follow, the request itself for the last.

@@ -8,7 +8,7 @@ use crate::gateway::Gateway;
 
 /// Answers a health check; `None` for anything else.
 pub(crate) fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Option<Response<AnswerBody>> {
-    if request.method() != Method::GET {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
         return None;
     }
     let (status, body) = match request.uri().path() {

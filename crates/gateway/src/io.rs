@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// A stream whose writes fail when the peer takes nothing for `stall`.
-pub(crate) struct StallGuard<S> {
+pub struct StallGuard<S> {
     inner: S,
     stall: Duration,
     /// Armed only while a write waits, so that an ordinary write costs nothing.
@@ -17,7 +17,8 @@ pub(crate) struct StallGuard<S> {
 }
 
 impl<S> StallGuard<S> {
-    pub(crate) const fn new(inner: S, stall: Duration) -> Self {
+    /// Guards `inner`.
+    pub const fn new(inner: S, stall: Duration) -> Self {
         Self { inner, stall, timer: None }
     }
 }

@@ -43,4 +43,5 @@ pub mod registry;
 pub mod settings;
 
 pub use gateway::{FindingSink, Gateway, Ports};
+pub use io::StallGuard;
 pub use workers::{Workers, WorkersConfig};

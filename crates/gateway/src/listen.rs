@@ -182,7 +182,6 @@ impl Acceptor {
                 .header_read_timeout(limits.head_timeout)
                 .max_buf_size(limits.head_bytes_max.max(8 * 1024))
                 .half_close(true)
-                .pipeline_flush(true)
                 .serve_connection(io, service)
                 .with_upgrades();
             let mut connection = std::pin::pin!(connection);

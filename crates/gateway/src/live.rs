@@ -25,9 +25,11 @@ use crate::clamp::ClampMeters;
 use crate::flight::Flight;
 use crate::registry::KeyEntry;
 
+mod census;
 mod checkpoint;
 mod view;
 
+pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
 pub use view::{KeyView, LiveTotals};
 
@@ -204,15 +206,15 @@ impl Live {
         let mind = mind.get_or_insert_default();
         check_containments(containments, mind, request)?;
         let policy = &entry.policy;
-        let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
         let in_flight = InFlight { actor, watched: *watched };
         let verdict = self.engine.judge(&mind.learned, &entry.profile, request, in_flight);
         if verdict.decision == Decision::Refuse && entry.mode() != Mode::Observe {
-            mind.account.settle(reservation, now, 0, NanoUsd::ZERO);
             let containment = verdict.finding.map(|finding| finding.summary);
             return Err(Denied { refusal: Refusal::Judged, retry_after_us: None, containment });
         }
+        // Judged before room is taken: a refused thief must not use up the owner's limits.
+        let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let is_watched = verdict.decision != Decision::Forward;
         *watched += u32::from(is_watched);
         flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched });

@@ -18,7 +18,7 @@ use tokenwatch_wire::request::ParsedRequest;
 use tokenwatch_wire::route::BodyKind;
 
 use crate::answer::AnswerBody;
-use crate::body::{BodyLimits, OutBody, ReadBodyError, Upload, read_whole};
+use crate::body::{BodyLimits, OutBody, ReadBodyError, Upload, discard, read_whole};
 use crate::flight::Flight;
 use crate::forward::{self, Outbound};
 use crate::gateway::Gateway;
@@ -54,7 +54,10 @@ pub(crate) async fn answer(
     }
     let heard = match hear(&settings, &mut ticket, &request).await {
         Ok(heard) => heard,
-        Err(stop) => return refuse(&settings, ticket, stop),
+        Err(stop) => {
+            discard(request.into_body()).await;
+            return refuse(&settings, ticket, stop);
+        }
     };
     if heard.target.endpoint == Endpoint::Realtime {
         let upgrade = hyper::upgrade::on(&mut request);
@@ -155,7 +158,10 @@ async fn prepare(
     let limit =
         |default: u64| heard.entry.policy.scope.payload_bytes_max.map_or(default, |max| max.min(default));
     let http = &settings.http;
-    if heard.target.body == BodyKind::Upload {
+    // Some upload routes also take JSON, which is then read like any other.
+    let is_json = header(&parts.headers, "content-type")
+        .is_some_and(|kind| kind.trim_start().starts_with("application/json"));
+    if heard.target.body == BodyKind::Upload && !is_json {
         let limits = body_limits(http, limit(http.upload_bytes_max));
         return prepare_upload(settings, ticket, heard, body, limits);
     }

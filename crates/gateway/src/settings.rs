@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use tokenwatch_model::network::Cidr;
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
+use tokenwatch_telemetry::metrics::CircuitState;
 use tokenwatch_wire::price::PriceTable;
 use tokenwatch_wire::request::ShapeKey;
 
@@ -202,6 +203,29 @@ impl Credential {
     /// Whether its circuit is open.
     pub fn is_open(&self) -> bool {
         self.breaker.lock().is_open()
+    }
+
+    /// Whether the provider refused it last time.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What its circuit breaker does.
+    pub fn circuit(&self) -> CircuitState {
+        let breaker = self.breaker.lock();
+        match (breaker.is_open(), breaker.is_trying()) {
+            (false, _) => CircuitState::Closed,
+            (true, true) => CircuitState::Trying,
+            (true, false) => CircuitState::Open,
+        }
+    }
+}
+
+impl Provider {
+    /// What the best of its circuit breakers does; `None` when no credential can be read.
+    pub fn circuit(&self) -> Option<CircuitState> {
+        let usable = self.credentials.iter().filter(|credential| credential.is_set());
+        usable.map(|credential| credential.circuit()).min_by_key(|state| *state as u8)
     }
 }
 

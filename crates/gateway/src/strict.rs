@@ -104,7 +104,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), BadHead> {
 /// Header fields that never travel on: hop by hop (RFC 9110 §7.6.1), proxy credentials, and overrides that
 /// could make an upstream route or authenticate differently from what was admitted.
 pub(crate) fn is_hop_or_override(name: &HeaderName) -> bool {
-    const DROPPED: [&str; 21] = [
+    const DROPPED: [&str; 24] = [
         "connection",
         "keep-alive",
         "proxy-authenticate",
@@ -126,6 +126,10 @@ pub(crate) fn is_hop_or_override(name: &HeaderName) -> bool {
         "x-forwarded-proto",
         "x-real-ip",
         "forwarded",
+        // They choose an organisation or workspace for the credential, which is ours.
+        "openai-organization",
+        "openai-project",
+        "anthropic-workspace-id",
     ];
     DROPPED.contains(&name.as_str())
 }

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use smol_str::SmolStr;
 use tokenwatch_model::account::Ask;
 use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
@@ -46,7 +47,10 @@ pub(crate) async fn open(
         let message = "This call needs an upgrade to a websocket.";
         return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, message));
     }
-    let model = heard.target.model.clone().or_else(|| query_model(parts.uri.query()));
+    let model = match query_model(parts.uri.query()) {
+        Ok(model) => heard.target.model.clone().or(model),
+        Err(stop) => return refuse(&settings, ticket, stop),
+    };
     if let Some(open) = ticket.get() {
         open.context.model = model.unwrap_or_default();
         open.context.stream = true;
@@ -69,6 +73,7 @@ pub(crate) async fn open(
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = outgoing_headers(&parts.headers, false, true, &provider);
     let headers = request.headers_mut();
+    clean_protocols(headers);
     headers.insert(credential_field(provider.dialect), (*value).clone());
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -88,8 +93,35 @@ pub(crate) async fn open(
     }
 }
 
-fn query_model(query: Option<&str>) -> Option<smol_str::SmolStr> {
-    query?.split('&').find_map(|pair| pair.strip_prefix("model=")).map(smol_str::SmolStr::new)
+/// The model in the query. Two of them, or one that is percent-encoded, could be read in two ways.
+fn query_model(query: Option<&str>) -> Result<Option<SmolStr>, Stop> {
+    let mut found = None;
+    for pair in query.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name.contains('%') || (name.eq_ignore_ascii_case("model") && value.contains(['%', '+'])) {
+            return Err(Stop::because(Refusal::BadHttp, "the query must be plain, without percent-encoding"));
+        }
+        if name.eq_ignore_ascii_case("model") && found.replace(SmolStr::new(value)).is_some() {
+            return Err(Stop::because(Refusal::BadHttp, "the query names the model twice"));
+        }
+    }
+    Ok(found)
+}
+
+/// Browsers put a key into the list of protocols; it must not travel on.
+fn clean_protocols(headers: &mut http::HeaderMap) {
+    const KEY: &str = "openai-insecure-api-key.";
+    let Some(protocols) = headers.remove("sec-websocket-protocol") else { return };
+    let kept: Vec<&str> = protocols
+        .to_str()
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|protocol| !protocol.is_empty() && !protocol.starts_with(KEY))
+        .collect();
+    if let Ok(kept) = HeaderValue::from_str(&kept.join(", ")) {
+        headers.insert("sec-websocket-protocol", kept);
+    }
 }
 
 /// A session is open-ended: what is held for it is the output reserve of one request.

@@ -19,6 +19,9 @@ const CHECKSUM_LEN: usize = 6;
 /// Length of a written virtual key in bytes.
 pub const LEN: usize = PREFIX.len() + KeyId::DIGITS + 1 + SECRET_LEN + CHECKSUM_LEN;
 
+/// Length of what follows the prefix of a token made by [`mint_token`].
+const SEALED_LEN: usize = SECRET_LEN + CHECKSUM_LEN;
+
 /// Why a text is not a virtual key. Never contains any of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCredentialError {
@@ -43,10 +46,13 @@ pub struct Presented {
 
 /// Makes a virtual key from 32 random bytes. The text is shown once; only [`SecretHash`] is stored.
 pub fn mint(key: KeyId, random: &[u8; 32]) -> (Secret, SecretHash) {
-    let mut text = Zeroizing::new(String::with_capacity(LEN));
-    text.push_str(PREFIX);
-    text.push_str(&key.digits());
-    text.push('-');
+    mint_token(&format!("{PREFIX}{}-", key.digits()), random)
+}
+
+/// Makes a token of another kind in the same form: `prefix`, 43 base-62 characters of secret, 6 of checksum.
+pub fn mint_token(prefix: &str, random: &[u8; 32]) -> (Secret, SecretHash) {
+    let mut text = Zeroizing::new(String::with_capacity(prefix.len() + SEALED_LEN));
+    text.push_str(prefix);
     push_base62(&mut text, random);
     let checksum = checksum(text.as_bytes());
     for byte in checksum {
@@ -54,6 +60,14 @@ pub fn mint(key: KeyId, random: &[u8; 32]) -> (Secret, SecretHash) {
     }
     let hash = SecretHash::of(text.as_bytes());
     (Secret::new(text.as_str()), hash)
+}
+
+/// Checks prefix, length and checksum of a presented token of another kind and hashes it; no look-up. `None`
+/// when [`mint_token`] can not have made it.
+pub fn parse_token(prefix: &str, text: &[u8]) -> Option<SecretHash> {
+    let is_shaped = text.starts_with(prefix.as_bytes()) && text.len() == prefix.len() + SEALED_LEN;
+    let (body, given) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LEN)?)?;
+    (is_shaped && given == checksum(body)).then(|| SecretHash::of(text))
 }
 
 /// Checks shape and checksum of a presented credential and hashes it; no look-up.
@@ -134,8 +148,22 @@ mod tests {
         }
 
         #[test]
+        fn tokens_of_another_kind_are_recognised_by_their_own_prefix_only(random: [u8; 32], at in 0..53usize, to in 0x21u8..0x7f) {
+            let (secret, hash) = mint_token("twa_", &random);
+            let mut text = secret.expose().as_bytes().to_vec();
+            prop_assert_eq!(text.len(), 53);
+            prop_assert!(parse_token("twa_", &text).unwrap().matches(&hash));
+            prop_assert!(parse_token("twb_", &text).is_none());
+            prop_assert!(parse(&text).is_err());
+            prop_assume!(text[at] != to);
+            text[at] = to;
+            prop_assert!(parse_token("twa_", &text).is_none());
+        }
+
+        #[test]
         fn garbage_never_panics(text: Vec<u8>) {
             let _ = parse(&text);
+            prop_assert!(parse_token("twa_", &text).is_none());
         }
     }
 }

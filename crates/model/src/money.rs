@@ -8,10 +8,14 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An amount in billionths of a US dollar; the largest is 18 billion dollars. Arithmetic saturates.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+///
+/// In JSON and TOML it is dollars: written as a text with all its digits (`"0.0213"`), read from a text or a number.
+/// Binary codecs hold the integer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct NanoUsd(pub u64);
 
 impl NanoUsd {
@@ -108,6 +112,67 @@ impl FromStr for NanoUsd {
     }
 }
 
+impl NanoUsd {
+    /// Dollars with as many decimals as are needed to be exact, at least two: `0.0213`, `50.00`.
+    pub fn exact(self) -> String {
+        let digits = format!("{:09}", self.0 % 1_000_000_000);
+        let kept = digits.trim_end_matches('0').len().max(2);
+        format!("{}.{}", self.0 / 1_000_000_000, digits.get(..kept).unwrap_or(&digits))
+    }
+}
+
+impl Serialize for NanoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&self.exact())
+        } else {
+            serializer.serialize_u64(self.0)
+        }
+    }
+}
+
+struct Dollars;
+
+impl Visitor<'_> for Dollars {
+    type Value = NanoUsd;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an amount in US dollars such as 50 or \"0.25\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NanoUsd, E> {
+        if text == "unlimited" { Ok(NanoUsd::MAX) } else { text.parse().map_err(E::custom) }
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, dollars: u64) -> Result<NanoUsd, E> {
+        dollars.checked_mul(1_000_000_000).map(NanoUsd).ok_or_else(|| E::custom(ParseMoneyError))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, dollars: i64) -> Result<NanoUsd, E> {
+        u64::try_from(dollars)
+            .map_err(|_| E::custom(ParseMoneyError))
+            .and_then(|dollars| self.visit_u64(dollars))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, dollars: f64) -> Result<NanoUsd, E> {
+        if (0.0..1e9).contains(&dollars) {
+            Ok(NanoUsd::from_dollars(dollars))
+        } else {
+            Err(E::custom(ParseMoneyError))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NanoUsd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Dollars)
+        } else {
+            u64::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
 /// A price in trillionths of a US dollar per token, which is millionths of a dollar per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct PicoUsdPerToken(pub u64);
@@ -154,6 +219,32 @@ mod tests {
         check("1e3", Err(ParseMoneyError), "");
         check("0.1234567891", Err(ParseMoneyError), "");
         check("99999999999999999999", Err(ParseMoneyError), "");
+    }
+
+    #[track_caller]
+    fn check_json(json: &str, want: Option<u64>) {
+        assert_eq!(serde_json::from_str::<NanoUsd>(json).ok().map(|amount| amount.0), want, "{json}");
+    }
+
+    #[test]
+    fn documents_speak_dollars() {
+        check_json("50", Some(50_000_000_000));
+        check_json("0.1", Some(100_000_000));
+        check_json("\"0.000000001\"", Some(1));
+        check_json("\"unlimited\"", Some(u64::MAX));
+        check_json("-1", None);
+        check_json("1e300", None);
+        assert_eq!(serde_json::to_string(&NanoUsd(1)).unwrap(), "\"0.000000001\"");
+        assert_eq!(serde_json::to_string(&NanoUsd::from_cents(5_000)).unwrap(), "\"50.00\"");
+        // What is written is read back, the largest too.
+        assert_eq!(
+            serde_json::from_str::<NanoUsd>(&serde_json::to_string(&NanoUsd::MAX).unwrap()).unwrap(),
+            NanoUsd::MAX
+        );
+        assert_eq!(
+            postcard::from_bytes::<NanoUsd>(&postcard::to_stdvec(&NanoUsd(7)).unwrap()).unwrap(),
+            NanoUsd(7)
+        );
     }
 
     #[test]

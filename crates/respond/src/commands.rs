@@ -31,5 +31,5 @@ pub fn approve(id: IncidentId, action: &Action) -> String {
 
 /// Gives the owner a new credential while the old one is being contained.
 pub fn rotate(key_name: &str) -> String {
-    format!("tokenwatch key rotate {key_name}")
+    format!("tokenwatch key issue --name {key_name}-next")
 }

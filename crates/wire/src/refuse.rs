@@ -117,7 +117,10 @@ pub fn refuse(refusing: &Refusing<'_>) -> Refused {
         headers.push(("retry-after", wait.div_ceil(SECOND).to_string()));
         headers.push(("retry-after-ms", wait.div_ceil(1_000).to_string()));
     }
-    headers.push(("x-should-retry", refusal.may_retry().to_string()));
+    // A limit without a time to wait for is one that can never fit: a retry would only ask again.
+    let can_never_fit =
+        matches!(refusal, Refusal::Limit(_) | Refusal::Clamped) && refusing.retry_after_us.is_none();
+    headers.push(("x-should-retry", (refusal.may_retry() && !can_never_fit).to_string()));
     Refused { status, body: error.write(refusing.dialect, refusing.request_id), headers }
 }
 

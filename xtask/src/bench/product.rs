@@ -125,7 +125,7 @@ pub(super) struct Ports {
 }
 
 /// Scope, every limit and every budget are set, and so wide that they never refuse: their cost is measured,
-/// not their effect. Amounts are billionths of a dollar. Findings are made but not acted on, because a key
+/// not their effect. Amounts are dollars. Findings are made but not acted on, because a key
 /// that goes from nothing to ten thousand requests a second is what a theft looks like.
 fn config_text(ports: Ports) -> String {
     let Ports { gateway, admin, mock } = ports;
@@ -163,9 +163,9 @@ tokens_per_day = 100000000000000
 concurrency = 100000
 
 [defaults.budgets]
-day = 1000000000000000000
-month = 2000000000000000000
-total = 4000000000000000000
+day = 1000000000
+month = 2000000000
+total = 4000000000
 "#,
         CREDENTIAL.0
     )

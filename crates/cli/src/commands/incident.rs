@@ -6,7 +6,7 @@ use serde_json::json;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_model::containment::Action;
 use tokenwatch_model::id::IncidentId;
-use tokenwatch_respond::{Effects, describe, one_line};
+use tokenwatch_respond::{Effects, Plan, describe, one_line};
 
 use super::{manager, who};
 use crate::load::load;
@@ -38,6 +38,17 @@ pub(crate) enum Args {
     Dismiss {
         /// Id
         incident: String,
+    },
+    /// Carry out a step that was proposed
+    Approve {
+        /// Id
+        incident: String,
+        /// Which: watch, clamp, refuse_context, suspend or revoke
+        #[arg(required_unless_present = "dry_run")]
+        action: Option<String>,
+        /// Show the plan and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Add a line to an incident's story
     Note {
@@ -86,6 +97,15 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             let policy = load(common)?.config.containment;
             done(common, "dismissed", &manager.dismiss(&policy, &incident, &who())?)?;
         }
+        Args::Approve { incident, action, dry_run } => {
+            let policy = load(common)?.config.containment;
+            match action.filter(|_| !dry_run) {
+                Some(action) => {
+                    done(common, "acted on", &manager.approve(&policy, &incident, &action, &who())?)?;
+                }
+                None => show_plan(common, &manager.plan_again(&policy, &incident)?)?,
+            }
+        }
         Args::Note { incident, text } => done(common, "noted", &manager.note(&incident, &text, &who())?)?,
         Args::Contain(args) => {
             let action = match args.action.as_str() {
@@ -127,6 +147,14 @@ fn show(common: &Common, manager: &Manager, id: &str) -> anyhow::Result<()> {
         }));
     }
     output::line(describe(&case.incident, &case.key, case.owner.as_ref(), manager.clock.now()).trim_end());
+    Ok(())
+}
+
+fn show_plan(common: &Common, plan: &Plan) -> anyhow::Result<()> {
+    if common.json {
+        return output::json(plan);
+    }
+    output::line(plan.to_string().trim_end());
     Ok(())
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use tokenwatch_console::admins::AdminSpec;
 use tokenwatch_console::manage::{KeySpec, Manager};
+use tokenwatch_console::records::Role;
 use tokenwatch_telemetry::logs::{self, Format};
 use tokenwatch_telemetry::told::ConfigReloaded;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,10 +53,12 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         random,
         watcher: Box::new(|_: &_, _: &_| {}),
         listeners: handed_over()?,
+        has_admin: true,
     };
     let app = App::start(&dir, parts)?;
     logs::install_panic_hook(app.gateway.metrics.clone());
-    tracing::info!(address = %app.address, state = %dir.display(), "serving");
+    let admin = app.admin_address.map(|address| address.to_string()).unwrap_or_default();
+    tracing::info!(address = %app.address, admin, state = %dir.display(), "serving");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(watch(&app, loaded.path.as_deref(), args))?;
     tracing::info!("shutting down: running requests get their time");
@@ -74,10 +78,16 @@ fn welcome(dir: &Path, clock: &Arc<SystemClock>, random: &Arc<SystemRandom>) -> 
         return Ok(());
     }
     let spec = KeySpec { name: "first".into(), ..KeySpec::default() };
+    let spec_admin = AdminSpec { name: "first".into(), role: Role::Admin, expires: None };
+    let admin = manager.issue_admin(spec_admin, "tokenwatch")?;
+    output::line(&format!(
+        "An admin token for the admin API, shown once:\n\n    {}\n",
+        admin.secret.expose()
+    ));
     for issued in manager.issue(vec![spec], "tokenwatch")? {
-        output::say(&format!("A first virtual key, shown once:\n\n    {}\n", issued.secret.expose()));
-        output::say("Point an SDK at this gateway and use the key in place of the provider's:");
-        output::say(
+        output::line(&format!("A first virtual key, shown once:\n\n    {}\n", issued.secret.expose()));
+        output::line("Point an SDK at this gateway and use the key in place of the provider's:");
+        output::line(
             "    OPENAI_BASE_URL=http://127.0.0.1:8080/v1   ANTHROPIC_BASE_URL=http://127.0.0.1:8080\n",
         );
     }

@@ -43,7 +43,16 @@ pub(super) fn validate(config: &Config) -> Vec<String> {
         errors.push("[storage] checkpoint_every_s: must be 1 to 3600".to_owned());
     }
     if let Err(wrong) = config.containment.validate() {
-        errors.extend(wrong.into_iter().map(|error| format!("[containment] {error}")));
+        errors.extend(
+            wrong
+                .into_iter()
+                .map(|error| format!("[containment] {}", error.to_string().replace("respond.", ""))),
+        );
+    }
+    if config.defaults.mode.is_some() {
+        errors.push(
+            "[defaults] mode: write it as [containment] mode, where environments can differ".to_owned(),
+        );
     }
     if config.defaults.scope.hours.iter().flatten().any(|&hour| hour > 23) {
         errors.push("[defaults.scope] hours: hours are 0 to 23".to_owned());

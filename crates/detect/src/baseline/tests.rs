@@ -1,3 +1,5 @@
+//! Tests of `baseline`.
+
 use tokenwatch_model::time::{DAY, HOUR, MINUTE};
 
 use super::*;

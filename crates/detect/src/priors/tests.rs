@@ -1,3 +1,5 @@
+//! Tests of `priors`.
+
 use super::*;
 
 const BLOCK: NewcomerType = NewcomerType { source: 1, client: 0, usage: 0, template_is_new: Some(false) };

@@ -14,7 +14,7 @@ use tokenwatch_respond::Normal;
 use super::Live;
 
 /// Seconds of history kept per key for live views.
-const SECONDS: usize = 60;
+pub(super) const SECONDS: usize = 60;
 
 /// The last minute of a key in seconds: requests, refusals, cost.
 #[derive(Default)]
@@ -55,8 +55,13 @@ impl Recent {
         self.last = self.last.max(Some(event.request.time));
     }
 
+    /// Whether there was a request in the 60 seconds up to `now`.
+    pub(super) const fn is_recent(&self, now: Timestamp) -> bool {
+        !self.requests.is_empty() && (now.0 / SECOND).saturating_sub(self.second) < SECONDS as u64
+    }
+
     /// Requests in each of the 60 seconds up to `now`, oldest first.
-    fn history(&self, now: Timestamp) -> Vec<u32> {
+    pub(super) fn history(&self, now: Timestamp) -> Vec<u32> {
         let mut history = if self.requests.is_empty() { vec![0; SECONDS] } else { self.requests.to_vec() };
         let steps = (now.0 / SECOND).saturating_sub(self.second).min(SECONDS as u64) as usize;
         history.rotate_left(steps);

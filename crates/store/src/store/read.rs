@@ -84,6 +84,20 @@ impl Store {
         self.many(rows::KEY, "keys ORDER BY id", [], rows::stored_key)
     }
 
+    /// Keys whose name sorts after `name` by its bytes, in the order of names, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>, ReadError> {
+        self.many(
+            rows::KEY,
+            "keys WHERE name > ?1 ORDER BY name LIMIT ?2",
+            params![name, limit],
+            rows::stored_key,
+        )
+    }
+
     /// An owner.
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+//! Tests of `encoding`.
+
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of `models`.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

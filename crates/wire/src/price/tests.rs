@@ -1,3 +1,5 @@
+//! Tests of `price`.
+
 use proptest::prelude::*;
 
 use super::*;

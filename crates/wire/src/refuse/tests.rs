@@ -1,3 +1,5 @@
+//! Tests of `refuse`.
+
 use proptest::prelude::*;
 use serde_json::Value;
 use tokenwatch_model::limit::{BudgetWindow, LimitKind};
@@ -103,7 +105,7 @@ fn bodies_are_json_with_the_stable_code() {
 #[test]
 fn clients_are_told_whether_to_retry() {
     for refusal in ALL {
-        let refused = refuse(&refusing(Dialect::OpenAi, refusal));
+        let refused = refuse(&Refusing { retry_after_us: Some(1), ..refusing(Dialect::OpenAi, refusal) });
         assert_eq!(
             header(&refused, "x-should-retry"),
             Some(if refusal.may_retry() { "true" } else { "false" })

@@ -1,3 +1,5 @@
+//! Tests of `route`.
+
 use proptest::prelude::*;
 
 use super::*;

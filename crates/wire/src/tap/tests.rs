@@ -1,3 +1,5 @@
+//! Tests of `tap`.
+
 use std::io::Write;
 
 use proptest::prelude::*;

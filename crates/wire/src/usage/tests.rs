@@ -1,3 +1,5 @@
+//! Tests of `usage`.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -112,6 +112,7 @@ impl World {
             random,
             watcher: Box::new(watch(acted.clone())),
             listeners: Vec::new(),
+            has_admin: false,
         };
         let app = App::start(&state, parts)?;
         let address = app.address;

@@ -1,0 +1,24 @@
+//! The admin API over real sockets: a real data plane without traffic, and records in memory.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod incidents;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod owners;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod system;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,333 @@
+//! Records in memory, as strict as the store: one counter of revisions, compare and set, all or nothing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
+use tokenwatch_model::SmolStr;
+use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
+use tokenwatch_model::containment::Containment;
+use tokenwatch_model::finding::Feedback;
+use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
+use tokenwatch_model::incident::Incident;
+use tokenwatch_model::key::{Key, KeyState, StoredKey};
+use tokenwatch_model::owner::Owner;
+use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::Effects;
+
+type Result<T> = std::result::Result<T, RecordsError>;
+
+#[derive(Clone, Default)]
+struct State {
+    revision: u64,
+    keys: BTreeMap<KeyId, StoredKey>,
+    owners: BTreeMap<OwnerId, Owner>,
+    incidents: BTreeMap<IncidentId, Incident>,
+    containments: BTreeMap<ContainmentId, Containment>,
+    feedback: Vec<(u64, Feedback)>,
+    admins: Vec<(AdminToken, SecretHash)>,
+    audit: Vec<AuditRow>,
+}
+
+#[derive(Default)]
+pub(crate) struct MemoryRecords {
+    state: Mutex<State>,
+    /// While set, nothing can be read or written.
+    pub(crate) is_away: AtomicBool,
+    /// So many next batches meet a change that somebody else made just before.
+    pub(crate) rivals: AtomicU32,
+}
+
+/// What a writer of a row must have read.
+fn check_read(what: &str, found: Option<u64>, expected: u64) -> Result<()> {
+    match found {
+        Some(found) if found == expected => Ok(()),
+        None if expected == 0 => Ok(()),
+        Some(_) if expected == 0 => Err(RecordsError::Refused(format!("{what} exists already"))),
+        Some(found) => Err(RecordsError::Conflict(format!("{what} has revision {found}, not {expected}"))),
+        None => Err(RecordsError::Missing(format!("there is no {what}"))),
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+
+    fn append(&mut self, entry: &AuditEntry) {
+        let seq = self.audit.len() as u64 + 1;
+        let previous = self.audit.last().map_or("", |row| row.hash.as_str());
+        let hash = chain_hash(previous, seq, entry);
+        self.audit.push(AuditRow { seq, entry: entry.clone(), hash });
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        if self.keys.values().any(|other| other.key.name == key.name && other.key.id != key.id) {
+            return Err(RecordsError::Refused(format!("the name {:?} is taken by another key", key.name)));
+        }
+        match key.owner {
+            Some(owner) if !self.owners.contains_key(&owner) => {
+                Err(RecordsError::Invalid { field: "owner".to_owned(), text: "no such owner".to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn update_key(&mut self, key: &Key) -> Result<()> {
+        let found = self.keys.get(&key.id);
+        check_read("key", found.map(|stored| stored.key.revision), key.revision)?;
+        let stored =
+            found.cloned().ok_or_else(|| RecordsError::Missing("there is no such key".to_owned()))?;
+        if stored.key.state == KeyState::Revoked && key.state != KeyState::Revoked {
+            return Err(RecordsError::Refused("a revoked key stays revoked".to_owned()));
+        }
+        self.check_key(key)?;
+        let revision = self.next();
+        self.keys.insert(key.id, StoredKey { key: Key { revision, ..key.clone() }, hash: stored.hash });
+        Ok(())
+    }
+
+    fn apply(&mut self, effects: &Effects) -> Result<()> {
+        // Rows of effects carry the revision they are to get.
+        let read = |revision: u64| revision.saturating_sub(1);
+        if let Some(key) = &effects.key {
+            self.update_key(&Key { revision: read(key.revision), ..key.clone() })?;
+        }
+        if let Some(incident) = &effects.incident {
+            let found = self.incidents.get(&incident.id).map(|row| row.revision);
+            check_read("incident", found, read(incident.revision))?;
+            let revision = self.next();
+            self.incidents.insert(incident.id, Incident { revision, ..incident.clone() });
+        }
+        for containment in &effects.containments {
+            let found = self.containments.get(&containment.id).map(|row| row.revision);
+            check_read("containment", found, read(containment.revision))?;
+            let revision = self.next();
+            self.containments.insert(containment.id, Containment { revision, ..containment.clone() });
+        }
+        for feedback in &effects.feedback {
+            let revision = self.next();
+            self.feedback.push((revision, feedback.clone()));
+        }
+        effects.audit.iter().for_each(|entry| self.append(entry));
+        Ok(())
+    }
+}
+
+impl MemoryRecords {
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        if self.is_away.load(Ordering::Acquire) {
+            return Err(RecordsError::Unavailable("the state database can not be read".to_owned()));
+        }
+        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state()?;
+        let mut next = state.clone();
+        let done = change(&mut next)?;
+        *state = next;
+        Ok(done)
+    }
+
+    pub(crate) fn feedback(&self) -> Vec<Feedback> {
+        self.state()
+            .map(|state| state.feedback.iter().map(|(_, said)| said.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// What the responder does every second while a thief goes on.
+    pub(crate) fn count_refused(&self, id: IncidentId) {
+        let counted = self.change(|state| {
+            let revision = state.next();
+            if let Some(incident) = state.incidents.get_mut(&id) {
+                incident.requests_refused += 1;
+                incident.revision = revision;
+            }
+            Ok(())
+        });
+        assert!(counted.is_ok());
+    }
+}
+
+impl Records for MemoryRecords {
+    fn keys(&self) -> Result<Vec<StoredKey>> {
+        Ok(self.state()?.keys.values().cloned().collect())
+    }
+
+    fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>> {
+        let mut keys: Vec<StoredKey> =
+            self.state()?.keys.values().filter(|stored| stored.key.name.as_str() > name).cloned().collect();
+        keys.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        keys.truncate(limit as usize);
+        Ok(keys)
+    }
+
+    fn key(&self, id: KeyId) -> Result<Option<StoredKey>> {
+        Ok(self.state()?.keys.get(&id).cloned())
+    }
+
+    fn key_by_name(&self, name: &str) -> Result<Option<StoredKey>> {
+        Ok(self.state()?.keys.values().find(|stored| stored.key.name == name).cloned())
+    }
+
+    fn insert_keys(&self, keys: &[(StoredKey, AuditEntry)]) -> Result<()> {
+        self.change(|state| {
+            for (stored, entry) in keys {
+                if state.keys.contains_key(&stored.key.id) {
+                    return Err(RecordsError::Refused("key exists already".to_owned()));
+                }
+                state.check_key(&stored.key)?;
+                let revision = state.next();
+                let key = Key { revision, ..stored.key.clone() };
+                state.keys.insert(key.id, StoredKey { key, hash: stored.hash });
+                state.append(entry);
+            }
+            Ok(())
+        })
+    }
+
+    fn update_key(&self, key: &Key, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            state.update_key(key)?;
+            state.append(entry);
+            Ok(())
+        })
+    }
+
+    fn owners(&self) -> Result<Vec<Owner>> {
+        let mut owners: Vec<Owner> = self.state()?.owners.values().cloned().collect();
+        owners.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(owners)
+    }
+
+    fn owner(&self, id: OwnerId) -> Result<Option<Owner>> {
+        Ok(self.state()?.owners.get(&id).cloned())
+    }
+
+    fn owner_by_name(&self, name: &str) -> Result<Option<Owner>> {
+        Ok(self.state()?.owners.values().find(|owner| owner.name == name).cloned())
+    }
+
+    fn put_owner(&self, owner: &Owner, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            check_read("owner", state.owners.get(&owner.id).map(|row| row.revision), owner.revision)?;
+            if state.owners.values().any(|other| other.name == owner.name && other.id != owner.id) {
+                return Err(RecordsError::Refused(format!(
+                    "the name {:?} is taken by another owner",
+                    owner.name
+                )));
+            }
+            let revision = state.next();
+            state.owners.insert(owner.id, Owner { revision, ..owner.clone() });
+            state.append(entry);
+            Ok(())
+        })
+    }
+
+    fn incidents(&self, open_only: bool, key: Option<KeyId>, limit: u32) -> Result<Vec<Incident>> {
+        let state = self.state()?;
+        let wanted = state.incidents.values().filter(|incident| {
+            (!open_only || incident.state.is_open()) && key.is_none_or(|key| incident.key == key)
+        });
+        let mut incidents: Vec<Incident> = wanted.cloned().collect();
+        incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
+        incidents.truncate(limit as usize);
+        Ok(incidents)
+    }
+
+    fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
+        Ok(self.state()?.incidents.get(&id).cloned())
+    }
+
+    fn containments_of(&self, key: KeyId) -> Result<Vec<Containment>> {
+        let mut rows: Vec<Containment> =
+            self.state()?.containments.values().filter(|row| row.key == key).cloned().collect();
+        rows.sort_by_key(|row| (row.created, row.id));
+        Ok(rows)
+    }
+
+    fn containment(&self, id: ContainmentId) -> Result<Option<Containment>> {
+        Ok(self.state()?.containments.get(&id).cloned())
+    }
+
+    fn active_containments(&self, now: Timestamp) -> Result<Vec<Containment>> {
+        Ok(self.state()?.containments.values().filter(|row| row.in_force(now)).cloned().collect())
+    }
+
+    fn apply(&self, effects: &Effects) -> Result<()> {
+        if let Some(incident) = &effects.incident
+            && self.rivals.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1)).is_ok()
+        {
+            self.count_refused(incident.id);
+        }
+        self.change(|state| state.apply(effects))
+    }
+
+    fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>> {
+        Ok(self.state()?.audit.iter().rev().take(limit as usize).cloned().collect())
+    }
+
+    fn changed_since(&self, revision: u64) -> Result<Changed> {
+        let state = self.state()?;
+        Ok(Changed {
+            revision: state.revision,
+            keys: state.keys.values().filter(|row| row.key.revision > revision).cloned().collect(),
+            owners: state.owners.values().filter(|row| row.revision > revision).cloned().collect(),
+            containments: state
+                .containments
+                .values()
+                .filter(|row| row.revision > revision)
+                .cloned()
+                .collect(),
+            feedback: state
+                .feedback
+                .iter()
+                .filter(|(at, _)| *at > revision)
+                .map(|(_, said)| said.clone())
+                .collect(),
+        })
+    }
+
+    fn data_version(&self) -> Result<i64> {
+        Ok(self.state()?.revision.cast_signed())
+    }
+
+    fn admin(&self, token: &SecretHash, now: Timestamp) -> Result<Option<(SmolStr, Role)>> {
+        let state = self.state()?;
+        let found = state.admins.iter().find(|(admin, hash)| hash.matches(token) && admin.is_usable(now));
+        Ok(found.map(|(admin, _)| (admin.name.clone(), admin.role)))
+    }
+
+    fn admin_tokens(&self) -> Result<Vec<AdminToken>> {
+        let mut tokens: Vec<AdminToken> =
+            self.state()?.admins.iter().map(|(admin, _)| admin.clone()).collect();
+        tokens.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(tokens)
+    }
+
+    fn insert_admin_token(&self, token: &AdminToken, hash: &SecretHash, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            if state.admins.iter().any(|(other, _)| other.name == token.name) {
+                return Err(RecordsError::Refused(format!("the name {:?} is taken", token.name)));
+            }
+            state.admins.push((token.clone(), *hash));
+            state.append(entry);
+            Ok(())
+        })
+    }
+
+    fn revoke_admin_token(&self, name: &str, time: Timestamp, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            let found = state.admins.iter_mut().find(|(admin, _)| admin.name == name);
+            let missing = || RecordsError::Missing(format!("there is no admin token {name}"));
+            let (admin, _) = found.ok_or_else(missing)?;
+            admin.revoked.get_or_insert(time);
+            state.append(entry);
+            Ok(())
+        })
+    }
+}
