@@ -155,7 +155,9 @@ impl Acceptor {
                 if gateway.is_draining() && !is_h2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<Response<Beating<AnswerBody>>, std::convert::Infallible>(answer.map(|body| beat.over(body)))
+                Ok::<Response<Beating<AnswerBody>>, std::convert::Infallible>(
+                    answer.map(|body| beat.over(body)),
+                )
             }
         });
         let io = TokioIo::new(stream);
