@@ -125,7 +125,8 @@ pub(crate) struct PassingParts {
     pub(crate) stream: bool,
     pub(crate) keeps_length: bool,
     pub(crate) ticket: Ticket,
-    pub(crate) back: Return,
+    /// `None` when the connection may not be used again.
+    pub(crate) back: Option<Return>,
     pub(crate) stall: Duration,
     pub(crate) held: NanoUsd,
 }
@@ -139,7 +140,7 @@ impl Passing {
             stream,
             keeps_length,
             ticket: Some(ticket),
-            back: Some(back),
+            back,
             joined: None,
             more: BytesMut::new(),
             yields: YIELDS,
@@ -161,15 +162,17 @@ impl Passing {
         }
         loop {
             let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-            match Pin::new(&mut *body).poll_frame(cx) {
+            match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers are dropped: they could be framing, routing or credentials.
                     let Ok(data) = frame.into_data() else { continue };
-                    // A body of known length ends with its last byte: the server does not ask for more.
-                    let is_last = body.is_end_stream();
                     self.take_in(data);
-                    if is_last {
+                    // A body of known length is dropped unpolled once its last byte is written: end it here.
+                    if self.body.as_ref().is_some_and(Body::is_end_stream) {
                         return self.end();
+                    }
+                    if let Some(cut) = self.find_cut() {
+                        return Poll::Ready(self.cut(cut));
                     }
                     if (!self.stream || self.more.len() >= JOIN_MAX)
                         && let Some(bytes) = self.hand_on()
@@ -201,8 +204,11 @@ impl Passing {
     /// Registers for cuts and looks for one.
     fn poll_cut(&mut self, cx: &Context<'_>) -> Option<Cut> {
         let flight = self.ticket.as_mut()?.get()?.flight.as_ref()?;
-        flight.register(cx.waker());
-        flight.is_cut()
+        flight.poll_cut(cx)
+    }
+
+    fn find_cut(&mut self) -> Option<Cut> {
+        self.ticket.as_mut()?.get()?.find_cut()
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -308,12 +314,30 @@ impl Passing {
 
     /// Ends the answer now. A stream says why in its own dialect; anything else is broken off.
     fn cut(&mut self, cut: Cut) -> Option<Result<Frame<Bytes>, AnswerError>> {
+        self.done = true;
+        if !self.stream {
+            // The provider charges a whole answer: dropping this reads it on for its usage.
+            return Some(Err(AnswerError::Cut));
+        }
         let event = self.tap.as_ref().map_or_else(Vec::new, |tap| tap.cut(cut, ""));
-        // What was joined but not handed on yet is dropped: its tokens are booked all the same.
+        // What has arrived goes out in front: the event says whether it ends inside another one by it.
+        let mut last = BytesMut::from(self.hand_on().unwrap_or_default());
         let (_, summary) = self.finish_tap();
         self.stop();
         self.settle(Outcome::Cut(cut), &summary);
-        if event.is_empty() { Some(Err(AnswerError::Cut)) } else { Some(Ok(Frame::data(event.into()))) }
+        if event.is_empty() {
+            return Some(Err(AnswerError::Cut));
+        }
+        last.extend_from_slice(&event);
+        Some(Ok(Frame::data(last.freeze())))
+    }
+
+    /// Ends an answer that has no body at all: nobody would ask for it.
+    pub(crate) fn end_if_empty(&mut self) {
+        if self.body.as_ref().is_some_and(Body::is_end_stream) {
+            // There is nothing to hand on.
+            let _ = self.end();
+        }
     }
 
     fn finish_tap(&mut self) -> (Vec<u8>, TapSummary) {
@@ -378,8 +402,9 @@ impl Drop for Passing {
             _ => {
                 if let Some(open) = ticket.get() {
                     let (_, summary) = tap.finish();
-                    let consumed = consumed(&open.context, open.status, Outcome::ClientLeft, &summary);
-                    ticket.finish(Outcome::ClientLeft, consumed);
+                    let outcome = open.abandoned();
+                    let consumed = consumed(&open.context, open.status, outcome, &summary);
+                    ticket.finish(outcome, consumed);
                 }
             }
         }
@@ -399,7 +424,8 @@ pub(crate) async fn drain(mut body: Incoming, mut tap: Tap, mut ticket: Ticket) 
     let _ = tokio::time::timeout(DRAIN_MAX, reading).await;
     let (_, summary) = tap.finish();
     if let Some(open) = ticket.get() {
-        let consumed = consumed(&open.context, open.status, Outcome::ClientLeft, &summary);
-        ticket.finish(Outcome::ClientLeft, consumed);
+        let outcome = open.abandoned();
+        let consumed = consumed(&open.context, open.status, outcome, &summary);
+        ticket.finish(outcome, consumed);
     }
 }

@@ -124,12 +124,14 @@ pub(crate) enum OutBody {
 pub(crate) struct Upload {
     body: Incoming,
     left: u64,
+    bytes_max: u64,
     deadline: Deadline,
 }
 
 impl Upload {
     pub(crate) fn new(body: Incoming, limits: BodyLimits) -> Self {
-        Self { body, left: limits.bytes_max, deadline: Deadline::new(limits.stall, limits.total) }
+        let bytes_max = limits.bytes_max;
+        Self { body, left: bytes_max, bytes_max, deadline: Deadline::new(limits.stall, limits.total) }
     }
 }
 
@@ -179,7 +181,7 @@ impl Upload {
             let Ok(data) = frame.into_data() else { continue };
             self.deadline.touch();
             let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                return Poll::Ready(Some(Err(ReadBodyError::TooLarge(self.left))));
+                return Poll::Ready(Some(Err(ReadBodyError::TooLarge(self.bytes_max))));
             };
             self.left = left;
             return Poll::Ready(Some(Ok(Frame::data(data))));

@@ -80,6 +80,9 @@ impl ClampMeters {
     ) {
         for containment in containments {
             let Action::Clamp(clamp) = &containment.action else { continue };
+            if !containment.in_force(end) {
+                continue;
+            }
             if clamp.only.as_ref().is_none_or(|context| context.matches(request)) {
                 self.meter(containment.id, end).cost += cost;
             }

@@ -47,8 +47,13 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a [u8],
 
 /// Whether a query parameter's name is `key`, also when parts of it are percent-encoded.
 pub(crate) fn is_key_parameter(name: &str) -> bool {
-    let mut decoded = Vec::with_capacity(name.len());
-    let mut bytes = name.bytes();
+    decode_percent(name).eq_ignore_ascii_case(b"key")
+}
+
+/// A part of a query with its escapes read; what is no hexadecimal digit counts as zero.
+pub(crate) fn decode_percent(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
             let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).unwrap_or(0);
@@ -58,7 +63,14 @@ pub(crate) fn is_key_parameter(name: &str) -> bool {
             decoded.push(byte);
         }
     }
-    decoded.eq_ignore_ascii_case(b"key")
+    decoded
+}
+
+/// Whether something that looks like a key of ours stands in it: such a thing never travels to a provider,
+/// wherever a client put it.
+pub(crate) fn mentions_key(bytes: &[u8]) -> bool {
+    let prefix = tokenwatch_model::credential::PREFIX.as_bytes();
+    bytes.windows(prefix.len()).any(|window| window == prefix)
 }
 
 /// The query without credential parameters; `None` when nothing is left.
@@ -66,6 +78,7 @@ pub(crate) fn clean_query(query: &str) -> Option<String> {
     let kept: Vec<&str> = query
         .split('&')
         .filter(|pair| !pair.is_empty() && !is_key_parameter(pair.split('=').next().unwrap_or_default()))
+        .filter(|pair| !mentions_key(&decode_percent(pair)))
         .collect();
     (!kept.is_empty()).then(|| kept.join("&"))
 }
@@ -112,5 +125,6 @@ mod tests {
     fn the_query_loses_only_the_credential() {
         assert_eq!(clean_query("a=1&key=x&b=2&%6bey=y"), Some("a=1&b=2".to_owned()));
         assert_eq!(clean_query("key=x"), None);
+        assert_eq!(clean_query("a=sk-tw-1&b=sk%2Dtw-1&c=sk-1"), Some("c=sk-1".to_owned()));
     }
 }

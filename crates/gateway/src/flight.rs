@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use atomic_waker::AtomicWaker;
-use std::task::Waker;
+use std::task::Context;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::id::ActorId;
 use tokenwatch_model::outcome::Cut;
@@ -54,9 +54,11 @@ impl Flight {
         }
     }
 
-    /// Asks to be woken when it is cut. Register first, then check [`Flight::is_cut`].
-    pub(crate) fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+    /// Whether it was cut, and why; asks to be woken when it is.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Option<Cut> {
+        // In this order: a cut in between wakes what was just registered.
+        self.waker.register(cx.waker());
+        self.is_cut()
     }
 }
 

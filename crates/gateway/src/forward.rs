@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokenwatch_model::account::Room;
-use tokenwatch_model::outcome::{Refusal, UpstreamFailure};
+use tokenwatch_model::outcome::{Cut, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_wire::encoding::{self, Encoding};
 use tokenwatch_wire::tap::{Tap, TapConfig};
@@ -19,10 +19,11 @@ use tokenwatch_wire::tap::{Tap, TapConfig};
 use crate::answer::{AnswerBody, Passing, PassingParts, Return, drain};
 use crate::body::OutBody;
 use crate::breaker::Permit;
-use crate::credential::is_credential_field;
-use crate::path::{Admission, Heard, Prepared, header};
+use crate::credential::{is_credential_field, mentions_key};
+use crate::flight::Flight;
+use crate::path::{Admission, Heard, Prepared, header, stop_of_body};
 use crate::pool::{ExchangeError, Pool, Taken};
-use crate::refuse::{Stop, refuse, upstream_failed};
+use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
 use crate::settings::{Credential, Provider, Settings, credential_field};
 use crate::strict::{is_hop_or_override, named_in_connection};
 use crate::ticket::{Consumed, Ticket};
@@ -49,6 +50,8 @@ struct Sent {
     strip_usage: bool,
     admitted: Admission,
     held: tokenwatch_model::money::NanoUsd,
+    /// Whether the connection can serve others afterwards: not when an upload may still be under way on it.
+    reusable: bool,
     entry: Arc<crate::registry::KeyEntry>,
 }
 
@@ -82,14 +85,30 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
         admitted,
         held: ask.cost,
         entry: heard.entry,
+        reusable: is_whole,
     };
     // A stream stops at the provider when its connection goes; an upload has lost its source.
     let see_through = is_whole && !stream;
+    let (id, flight) = (ticket.id(), ticket.get().and_then(|open| open.flight.clone()));
+    let (settings, dialect) = (sent.settings.clone(), sent.provider.dialect);
     let exchange = SeeThrough { running: Some(Box::pin(exchange(sent, request, ticket))), see_through };
-    match exchange.await {
-        Exchanged::Answer(sent, ticket, response, taken) => pass_on(sent, ticket, response, taken).await,
-        Exchanged::Done(response) => response,
+    match until_cut(flight, exchange).await {
+        Ok(Exchanged::Answer(sent, ticket, response, taken)) => pass_on(sent, ticket, response, taken).await,
+        Ok(Exchanged::Done(response)) => response,
+        Err(cut) => report_cut(&settings, dialect, id, cut),
     }
+}
+
+/// Waits for `future`, but no longer than until the request is cut; the future is then dropped.
+async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F) -> Result<F::Output, Cut> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        if let Some(cut) = flight.as_ref().and_then(|flight| flight.poll_cut(cx)) {
+            return Poll::Ready(Err(cut));
+        }
+        future.as_mut().poll(cx).map(Ok)
+    })
+    .await
 }
 
 enum Exchanged {
@@ -140,7 +159,8 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
     let mut template = Some(request);
     let mut wait = None;
     let mut last: Option<ExchangeError> = None;
-    let mut answered = None;
+    // What one credential was answered, should no other do better.
+    let mut spare = None;
     for (i, credential) in provider.credentials.iter().enumerate() {
         let Some(value) = credential.value() else { continue };
         match credential.breaker.lock().permit(gateway.uptime()) {
@@ -167,12 +187,14 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             Ok((response, taken)) => {
                 let status = response.status();
                 report(credential, status, gateway.uptime());
-                let next = !is_last && template.is_some() && tries_next(status);
-                if !next {
+                if is_last || template.is_none() || !tries_next(status) {
                     return Exchanged::Answer(sent, ticket, response, taken);
                 }
-                // The next credential may be held back or unset: then this answer stands.
-                answered = Some((response, taken));
+                spare = Some((response, taken));
+            }
+            Err(ExchangeError { body: Some(error), .. }) => {
+                // The client's upload broke off: no fault of the provider's.
+                return Exchanged::Done(refuse(&sent.settings, ticket, stop_of_body(error)));
             }
             Err(error) => {
                 credential.breaker.lock().fail(gateway.uptime());
@@ -188,8 +210,13 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             }
         }
     }
-    match answered {
-        Some((response, taken)) => Exchanged::Answer(sent, ticket, response, taken),
+    match spare {
+        Some((response, taken)) => {
+            if let Some(open) = ticket.get() {
+                open.forwarded = true;
+            }
+            Exchanged::Answer(sent, ticket, response, taken)
+        }
         None => Exchanged::Done(give_up(&sent.settings, ticket, last, wait)),
     }
 }
@@ -267,6 +294,7 @@ pub(crate) fn outgoing_headers(
     for (name, value) in incoming {
         let dropped = is_hop_or_override(name)
             || is_credential_field(name.as_str())
+            || mentions_key(value.as_bytes())
             || name == HOST
             || name == CONTENT_LENGTH
             || name == ACCEPT_ENCODING
@@ -354,16 +382,18 @@ async fn pass_on(
     open.status = head.status.as_u16();
     let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
     add_own_headers(&mut head.headers, &ticket.id().to_string(), overhead_us, &sent.admitted);
-    let passing = Passing::new(PassingParts {
+    let back = Return { pool: sent.pool, origin: sent.provider.origin.clone(), taken };
+    let mut passing = Passing::new(PassingParts {
         body,
         tap,
         stream,
         keeps_length,
         ticket,
-        back: Return { pool: sent.pool, origin: sent.provider.origin.clone(), taken },
+        back: sent.reusable.then_some(back),
         stall: sent.settings.http.answer_stall_timeout,
         held: sent.held,
     });
+    passing.end_if_empty();
     let mut answer = Response::new(AnswerBody::Passing(Box::new(passing)));
     *answer.status_mut() = head.status;
     *answer.headers_mut() = head.headers;

@@ -117,10 +117,8 @@ impl Acceptor {
         let mut address = address;
         if settings.proxy_protocol && is_trusted(&settings.trusted_proxies, address.ip()) {
             let head = tokio::time::timeout(HANDSHAKE_MAX, read_proxy_head(&mut stream)).await;
-            match head.map_err(|_| io::ErrorKind::TimedOut)?? {
-                Some(client) => address = client,
-                None => return Ok(()),
-            }
+            // The proxy's own health checks come from the proxy.
+            address = head.map_err(|_| io::ErrorKind::TimedOut)??.unwrap_or(address);
         }
         let peer = Peer::new(&self.gateway, address);
         let stall = settings.http.write_stall_timeout;
@@ -215,7 +213,7 @@ impl Acceptor {
     }
 }
 
-/// Reads a PROXY protocol head; `None` for the proxy's own health checks.
+/// Reads a PROXY protocol head; `None` when the connection's own address counts.
 async fn read_proxy_head(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
     let wrong =
         |error: proxy_protocol::ProxyHeadError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());

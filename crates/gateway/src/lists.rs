@@ -2,6 +2,7 @@
 //! whose results address must lead back here.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -29,7 +30,7 @@ pub(crate) async fn filtered_models(
     response: Response<Incoming>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
-    let filtered = match read_plain(&head, body).await {
+    let filtered = match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
         Ok(plain) => {
             tokenwatch_wire::models::filter_models(&plain, |model| entry.policy.scope.allows_model(model))
         }
@@ -50,7 +51,7 @@ pub(crate) async fn own_results_url(
     response: Response<Incoming>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
-    match read_plain(&head, body).await {
+    match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
         Ok(plain) => {
             let rewritten = tokenwatch_wire::models::rewrite_results_url(&plain, base);
             answer(head, rewritten.map_or(plain, Bytes::from), ticket)
@@ -72,8 +73,19 @@ fn answer(mut head: Parts, body: Bytes, ticket: Ticket) -> Response<AnswerBody> 
     answer
 }
 
-/// Reads an answer whole and decodes it.
-async fn read_plain(head: &Parts, mut body: Incoming) -> Result<Bytes, UpstreamFailure> {
+/// Reads an answer whole, in time, and decodes it.
+async fn read_plain(head: &Parts, body: Incoming, within: Duration) -> Result<Bytes, UpstreamFailure> {
+    let bytes = tokio::time::timeout(within, read(body)).await.map_err(|_| UpstreamFailure::Timeout)??;
+    let coding = head.headers.get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
+    let decoded = Encoding::from_header(coding)
+        .and_then(|coding| tokenwatch_wire::encoding::decode(&bytes, coding, LIST_BYTES_MAX));
+    match decoded {
+        Ok(plain) => Ok(Bytes::from(plain.into_owned())),
+        Err(_) => Err(UpstreamFailure::Garbage),
+    }
+}
+
+async fn read(mut body: Incoming) -> Result<BytesMut, UpstreamFailure> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_| UpstreamFailure::BodyBroken)?;
@@ -83,11 +95,5 @@ async fn read_plain(head: &Parts, mut body: Incoming) -> Result<Bytes, UpstreamF
         }
         bytes.extend_from_slice(&data);
     }
-    let coding = head.headers.get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
-    let decoded = Encoding::from_header(coding)
-        .and_then(|coding| tokenwatch_wire::encoding::decode(&bytes, coding, LIST_BYTES_MAX));
-    match decoded {
-        Ok(plain) => Ok(Bytes::from(plain.into_owned())),
-        Err(_) => Err(UpstreamFailure::Garbage),
-    }
+    Ok(bytes)
 }

@@ -19,7 +19,7 @@ use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
-use tokenwatch_model::time::Timestamp;
+use tokenwatch_model::time::{HOUR, Timestamp};
 
 use crate::clamp::ClampMeters;
 use crate::flight::Flight;
@@ -62,6 +62,24 @@ struct LiveKey {
     in_flight_by_actor: HashMap<ActorId, u32>,
     /// Requests in flight whose verdict was to watch.
     watched: u32,
+}
+
+/// A key without its mind, so that both can be changed.
+struct Body<'a> {
+    entry: &'a KeyEntry,
+    containments: &'a [Containment],
+    flights: &'a mut HashMap<RequestId, InTheAir>,
+    in_flight_by_actor: &'a mut HashMap<ActorId, u32>,
+    watched: &'a mut u32,
+}
+
+impl LiveKey {
+    /// The key and its mind; `None` while the mind is not loaded.
+    fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
+        let Self { entry, containments, mind, flights, in_flight_by_actor, watched } = self;
+        let mind = mind.as_deref_mut()?;
+        Some((Body { entry, containments, flights, in_flight_by_actor, watched }, mind))
+    }
 }
 
 #[derive(Default)]
@@ -163,10 +181,11 @@ impl Live {
                 merged.insert(containment.id, containment);
             }
         }
-        let mut in_force: Vec<Containment> = merged.into_values().filter(|c| c.in_force(now)).collect();
-        in_force.sort_by_key(|c| (c.created, c.id));
+        let mut known: Vec<Containment> =
+            merged.into_values().filter(|c| c.in_force(now) || ended_lately(c, now)).collect();
+        known.sort_by_key(|c| (c.created, c.id));
         for InTheAir { flight, .. } in live.flights.values() {
-            let forbidden = in_force.iter().any(|c| match &c.action {
+            let forbidden = known.iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
                 Action::RefuseContext(context) => context.matches(&flight.context),
                 Action::Suspend | Action::Revoke => true,
                 Action::Watch | Action::Clamp(_) => false,
@@ -175,7 +194,7 @@ impl Live {
                 flight.cut(Cut::Containment);
             }
         }
-        live.containments = in_force.into();
+        live.containments = known.into();
     }
 
     /// The entry of a key.
@@ -195,7 +214,8 @@ impl Live {
         }
     }
 
-    /// Decides about a request: usable, contained, clamped, room, judged. All or nothing.
+    /// Decides about a request: usable, contained, clamped, judged, room. All or nothing: what is refused uses
+    /// up nothing, so that a thief who is refused does not use up the owner's limits.
     pub(crate) fn admit(&self, flight: &Arc<Flight>, ask: Ask) -> Result<Admitted, Denied> {
         let request = &flight.context;
         let now = request.time;
@@ -203,8 +223,10 @@ impl Live {
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
         live.entry.usable(now).map_err(Denied::plain)?;
         let LiveKey { entry, containments, mind, flights, in_flight_by_actor, watched } = live;
-        let mind = mind.get_or_insert_default();
-        check_containments(containments, mind, request)?;
+        // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
+        // request is turned away rather than counted in an account that forgot what was spent.
+        let mind = mind.as_mut().ok_or(Denied::plain(Refusal::Overloaded))?;
+        check_containments(containments, request)?;
         let policy = &entry.policy;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
         let in_flight = InFlight { actor, watched: *watched };
@@ -214,6 +236,7 @@ impl Live {
             return Err(Denied { refusal: Refusal::Judged, retry_after_us: None, containment });
         }
         // Judged before room is taken: a refused thief must not use up the owner's limits.
+        check_clamps(containments, mind, request)?;
         let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let is_watched = verdict.decision != Decision::Forward;
         *watched += u32::from(is_watched);
@@ -241,17 +264,22 @@ impl Live {
     ) -> (Vec<Finding>, bool) {
         let key = event.request.key;
         let mut guard = self.shard(key);
-        let Some(live) = guard.keys.get_mut(&key) else {
+        // A key whose state could not be loaded has refused the request. It must not begin a fresh state here:
+        // the next request would find a budget that forgot. The event has no ordinal and is never replayed.
+        let Some((live, mind)) = guard.keys.get_mut(&key).and_then(LiveKey::split) else {
             drop(guard);
             return (Vec::new(), sink.push(JournalRecord::Usage(event)));
         };
-        let mind = live.mind.get_or_insert_default();
         let end = event.request.time.plus(event.duration_us);
         if let Some(reservation) = reservation {
-            mind.account.settle(reservation, end, event.usage.total(), event.cost);
-            mind.clamps.book(&live.containments, &event.request, end, event.cost);
+            if event.outcome.was_forwarded() {
+                mind.account.settle(reservation, end, event.usage.total(), event.cost);
+            } else {
+                mind.account.cancel(reservation, event.request.time);
+            }
+            mind.clamps.book(live.containments, &event.request, end, event.cost);
             if let Some(air) = live.flights.remove(&event.request.id) {
-                live.watched -= u32::from(air.watched);
+                *live.watched -= u32::from(air.watched);
                 let actor = air.flight.actor;
                 if let Some(count) = live.in_flight_by_actor.get_mut(&actor) {
                     *count -= 1;
@@ -276,8 +304,9 @@ impl Live {
     /// Tells the engine what a person said, and writes it to the journal in order.
     pub fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) {
         let mut guard = self.shard(feedback.key);
-        let Some(live) = guard.keys.get_mut(&feedback.key) else { return };
-        let mind = live.mind.get_or_insert_default();
+        let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
+            return;
+        };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
@@ -294,11 +323,16 @@ impl Live {
     }
 }
 
-fn check_containments(
-    containments: &[Containment],
-    mind: &mut Mind,
-    request: &RequestContext,
-) -> Result<(), Denied> {
+/// How long a containment that has ended is remembered, so that a slow fill with an older revision of it does
+/// not put it in force again.
+const ENDED_KEPT: u64 = HOUR;
+
+fn ended_lately(containment: &Containment, now: Timestamp) -> bool {
+    let ended = containment.lifted.as_ref().map(|(at, _)| *at).or(containment.expires);
+    ended.is_some_and(|ended| now < ended.plus(ENDED_KEPT))
+}
+
+fn check_containments(containments: &[Containment], request: &RequestContext) -> Result<(), Denied> {
     let denied = |refusal, containment: &Containment| Denied {
         refusal,
         retry_after_us: None,
@@ -314,12 +348,24 @@ fn check_containments(
                     return Err(denied(Refusal::ContextRefused, containment));
                 }
             }
-            Action::Clamp(clamp) => {
-                if let Err(wait) = mind.clamps.admit(containment.id, clamp, request) {
-                    let retry_after_us = wait;
-                    return Err(Denied { retry_after_us, ..denied(Refusal::Clamped, containment) });
-                }
-            }
+            Action::Clamp(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Counts a request against the clamps in force. After the verdict: what a thief is refused anyway must not use
+/// up the normal that the owner is held to.
+fn check_clamps(
+    containments: &[Containment],
+    mind: &mut Mind,
+    request: &RequestContext,
+) -> Result<(), Denied> {
+    for containment in containments.iter().filter(|c| c.in_force(request.time)) {
+        let Action::Clamp(clamp) = &containment.action else { continue };
+        if let Err(retry_after_us) = mind.clamps.admit(containment.id, clamp, request) {
+            let reason = Some(containment.reason.clone());
+            return Err(Denied { refusal: Refusal::Clamped, retry_after_us, containment: reason });
         }
     }
     Ok(())

@@ -69,7 +69,7 @@ pub(crate) async fn answer(
         Ok(prepared) => prepared,
         Err(stop) => return refuse(&settings, ticket, stop),
     };
-    let admitted = match admit(&settings, &mut ticket, &prepared) {
+    let admitted = match admit(&mut ticket, &prepared) {
         Ok(admitted) => admitted,
         Err(stop) => return refuse(&settings, ticket, stop),
     };
@@ -162,7 +162,9 @@ async fn prepare(
     let is_json = header(&parts.headers, "content-type")
         .is_some_and(|kind| kind.trim_start().starts_with("application/json"));
     if heard.target.body == BodyKind::Upload && !is_json {
-        let limits = body_limits(http, limit(http.upload_bytes_max));
+        // An upload may take as long as its answer: the body's own time is for what is held in memory.
+        let limits =
+            BodyLimits { total: http.answer_timeout, ..body_limits(http, limit(http.upload_bytes_max)) };
         return prepare_upload(settings, ticket, heard, body, limits);
     }
     let limits = body_limits(http, limit(http.body_bytes_max));
@@ -177,7 +179,7 @@ fn body_limits(http: &HttpLimits, bytes_max: u64) -> BodyLimits {
     BodyLimits { bytes_max, stall: http.body_stall_timeout, total: http.body_timeout }
 }
 
-fn stop_of_body(error: ReadBodyError) -> Stop {
+pub(crate) fn stop_of_body(error: ReadBodyError) -> Stop {
     match error {
         ReadBodyError::TooLarge(max) => Stop::because(
             Refusal::PayloadTooLarge,
@@ -313,12 +315,7 @@ fn prepare_upload(
 }
 
 /// Admits and judges: one decision under one lock.
-pub(crate) fn admit(
-    settings: &Settings,
-    ticket: &mut Ticket,
-    prepared: &Prepared,
-) -> Result<Admission, Stop> {
-    let _ = settings;
+pub(crate) fn admit(ticket: &mut Ticket, prepared: &Prepared) -> Result<Admission, Stop> {
     let gateway = ticket.gateway().clone();
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     let actor = tokenwatch_detect::actor_of(&open.context);

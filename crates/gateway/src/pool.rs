@@ -3,6 +3,7 @@
 //! HTTP/1.1 on purpose: on one HTTP/2 connection streams queue at the provider's limit.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokenwatch_model::outcome::UpstreamFailure;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::body::OutBody;
+use crate::body::{OutBody, ReadBodyError};
 use crate::settings::Origin;
 
 /// Idle connections kept per origin and worker.
@@ -46,6 +47,8 @@ pub(crate) struct Taken {
 pub(crate) struct ExchangeError {
     pub(crate) failure: UpstreamFailure,
     pub(crate) detail: String,
+    /// Set when it was the request's own body that failed.
+    pub(crate) body: Option<ReadBodyError>,
 }
 
 impl Pool {
@@ -101,7 +104,9 @@ impl Pool {
                     Err(_) => return Err(connect_failed("connecting took too long".to_owned())),
                 },
             };
-            if taken.sender.ready().await.is_err() {
+            // A connection that does not become ready still sends an earlier request.
+            let ready = tokio::time::timeout(connect_timeout, taken.sender.ready()).await;
+            if !matches!(ready, Ok(Ok(()))) {
                 if taken.reused {
                     continue;
                 }
@@ -117,7 +122,7 @@ impl Pool {
                 },
                 Err(_) => {
                     let detail = "no answer in time".to_owned();
-                    return Err(ExchangeError { failure: UpstreamFailure::Timeout, detail });
+                    return Err(ExchangeError { failure: UpstreamFailure::Timeout, detail, body: None });
                 }
             }
         }
@@ -167,10 +172,11 @@ where
 }
 
 fn connect_failed(detail: String) -> ExchangeError {
-    ExchangeError { failure: UpstreamFailure::Connect, detail }
+    ExchangeError { failure: UpstreamFailure::Connect, detail, body: None }
 }
 
 fn answer_failed(error: &hyper::Error) -> ExchangeError {
     let failure = if error.is_parse() { UpstreamFailure::Garbage } else { UpstreamFailure::Reset };
-    ExchangeError { failure, detail: error.to_string() }
+    let body = error.source().and_then(|source| source.downcast_ref::<ReadBodyError>()).copied();
+    ExchangeError { failure, detail: error.to_string(), body }
 }

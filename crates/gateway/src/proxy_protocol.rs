@@ -35,7 +35,8 @@ pub(crate) fn variable_len(fixed: &[u8; FIXED_LEN]) -> Result<usize, ProxyHeadEr
     if len > VARIABLE_MAX { Err(ProxyHeadError::TooLong) } else { Ok(len) }
 }
 
-/// The client's address; `None` for the proxy's own health checks (LOCAL) and families without addresses.
+/// The client's address; `None` where the connection's own counts: the proxy's own health checks (LOCAL) and
+/// families without addresses.
 pub(crate) fn source(fixed: &[u8; FIXED_LEN], variable: &[u8]) -> Result<Option<SocketAddr>, ProxyHeadError> {
     if fixed[12] == 0x20 {
         return Ok(None);

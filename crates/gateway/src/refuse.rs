@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
+use tokenwatch_model::id::RequestId;
+use tokenwatch_model::limit::BudgetWindow;
+use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_wire::refuse::{self, Refused, Refusing};
 
@@ -77,6 +79,31 @@ pub(crate) fn upstream_failed(
         open.response_bytes = refused.body.len() as u64;
     }
     ticket.finish(Outcome::UpstreamFailed(failure), consumed);
+    respond(refused, &request_id)
+}
+
+/// Answers a request that was cut before its answer began; its ticket ends by itself.
+pub(crate) fn report_cut(
+    settings: &Settings,
+    dialect: Dialect,
+    id: RequestId,
+    cut: Cut,
+) -> Response<AnswerBody> {
+    let refusal = match cut {
+        Cut::Containment => Refusal::ContextRefused,
+        Cut::Budget => Refusal::Budget(BudgetWindow::Total),
+        Cut::Shutdown => Refusal::Overloaded,
+    };
+    let request_id = id.to_string();
+    let refused = refuse::refuse(&Refusing {
+        dialect,
+        refusal,
+        message: "",
+        field: None,
+        retry_after_us: None,
+        request_id: &request_id,
+        is_budget_402: settings.budget_is_402,
+    });
     respond(refused, &request_id)
 }
 

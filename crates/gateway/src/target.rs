@@ -8,7 +8,7 @@ use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_wire::route::{self, BodyKind};
 
-use crate::credential::clean_query;
+use crate::credential::{clean_query, mentions_key};
 use crate::refuse::Stop;
 use crate::settings::{Provider, Settings};
 
@@ -36,6 +36,9 @@ impl Target {
     ) -> Result<Self, Stop> {
         let path = uri.path();
         route::normalize(path).map_err(|error| Stop::because(Refusal::BadHttp, error.to_string()))?;
+        if mentions_key(path.as_bytes()) {
+            return Err(Stop::because(Refusal::BadHttp, "A key must not stand in the path."));
+        }
         let (provider, path) = choose(settings, headers, path).ok_or_else(|| {
             Stop::because(Refusal::UnknownRoute, format!("No provider is configured for {path}."))
         })?;

@@ -12,7 +12,7 @@ use tokenwatch_model::context::{RequestContext, Shape, Source};
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::id::RequestId;
 use tokenwatch_model::money::NanoUsd;
-use tokenwatch_model::outcome::Outcome;
+use tokenwatch_model::outcome::{Cut, Outcome};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 use tokenwatch_telemetry::cells::Entered;
@@ -128,12 +128,23 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let consumed = if open.forwarded { open.worst_case() } else { Consumed::default() };
-            close(&self.gateway, *open, Outcome::ClientLeft, consumed);
+            let outcome = open.abandoned();
+            close(&self.gateway, *open, outcome, consumed);
         }
     }
 }
 
 impl Open {
+    /// Why we cut it, if we did.
+    pub(crate) fn find_cut(&self) -> Option<Cut> {
+        self.flight.as_ref().and_then(|flight| flight.is_cut())
+    }
+
+    /// The outcome of a request whose answer nobody reads: we cut it, or the client left.
+    pub(crate) fn abandoned(&self) -> Outcome {
+        self.find_cut().map_or(Outcome::ClientLeft, Outcome::Cut)
+    }
+
     /// What a forwarded request whose answer nobody read is booked at: the provider may charge it all, so
     /// the doubt is not in the spender's favour.
     fn worst_case(&self) -> Consumed {

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::answer::AnswerBody;
 use crate::body::OutBody;
+use crate::credential::decode_percent;
 use crate::flight::Flight;
 use crate::forward::{clean_answer, outgoing_headers};
 use crate::path::{Heard, Prepared, admit, header};
@@ -47,10 +48,11 @@ pub(crate) async fn open(
         let message = "This call needs an upgrade to a websocket.";
         return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, message));
     }
-    let model = match query_model(parts.uri.query()) {
-        Ok(model) => heard.target.model.clone().or(model),
-        Err(stop) => return refuse(&settings, ticket, stop),
+    let Ok(in_query) = query_model(parts.uri.query()) else {
+        let message = "The query must name the model once, without percent-encoding.";
+        return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, message));
     };
+    let model = heard.target.model.clone().or(in_query);
     if let Some(open) = ticket.get() {
         open.context.model = model.unwrap_or_default();
         open.context.stream = true;
@@ -61,7 +63,7 @@ pub(crate) async fn open(
     }
     let ask = ask(&settings, &mut ticket);
     let prepared = Prepared { body: OutBody::Whole(None), strip_usage: false, decoded: false, ask };
-    if let Err(stop) = admit(&settings, &mut ticket, &prepared) {
+    if let Err(stop) = admit(&mut ticket, &prepared) {
         return refuse(&settings, ticket, stop);
     }
     let provider = heard.target.provider.clone();
@@ -93,16 +95,17 @@ pub(crate) async fn open(
     }
 }
 
-/// The model in the query. Two of them, or one that is percent-encoded, could be read in two ways.
-fn query_model(query: Option<&str>) -> Result<Option<SmolStr>, Stop> {
+/// The model in a query. What another reader could take for another model is an error: named twice, or
+/// written with escapes.
+fn query_model(query: Option<&str>) -> Result<Option<SmolStr>, ()> {
     let mut found = None;
     for pair in query.unwrap_or_default().split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if name.contains('%') || (name.eq_ignore_ascii_case("model") && value.contains(['%', '+'])) {
-            return Err(Stop::because(Refusal::BadHttp, "the query must be plain, without percent-encoding"));
+        if !decode_percent(name).eq_ignore_ascii_case(b"model") {
+            continue;
         }
-        if name.eq_ignore_ascii_case("model") && found.replace(SmolStr::new(value)).is_some() {
-            return Err(Stop::because(Refusal::BadHttp, "the query names the model twice"));
+        if name != "model" || value.contains(['%', '+']) || found.replace(SmolStr::new(value)).is_some() {
+            return Err(());
         }
     }
     Ok(found)
@@ -176,8 +179,7 @@ where
     let outcome = {
         let cut = std::future::poll_fn(|cx| {
             let Some(flight) = &flight else { return Poll::Pending };
-            flight.register(cx.waker());
-            flight.is_cut().map_or(Poll::Pending, Poll::Ready)
+            flight.poll_cut(cx).map_or(Poll::Pending, Poll::Ready)
         });
         tokio::select! {
             cut = cut => Outcome::Cut(cut),

@@ -42,6 +42,28 @@ impl Window {
         // reopen a used-up limit.
     }
 
+    /// Counts `n` at a time that has passed: into the window it lies in. What lies before the previous one no
+    /// longer counts, so that the order of counting does not matter.
+    fn add_at(&mut self, at: Timestamp, length: u64, n: u64) {
+        self.roll(at, length);
+        let index = at.0 / length;
+        if index == self.index {
+            self.current = self.current.saturating_add(n);
+        } else if index + 1 == self.index {
+            self.previous = self.previous.saturating_add(n);
+        }
+    }
+
+    /// Takes back what was counted at a time.
+    fn take_back(&mut self, at: Timestamp, length: u64) {
+        let index = at.0 / length;
+        if index == self.index {
+            self.current = self.current.saturating_sub(1);
+        } else if index + 1 == self.index {
+            self.previous = self.previous.saturating_sub(1);
+        }
+    }
+
     fn count(&self, now: Timestamp, length: u64) -> u64 {
         let into = if now.0 / length == self.index { now.0 % length } else { 0 };
         let carried = (u128::from(self.previous) * u128::from(length - into)).div_ceil(u128::from(length));
@@ -179,16 +201,31 @@ impl Account {
         Ok(Reservation(ask))
     }
 
-    /// Gives the room back and books what was really consumed, at the end of the request.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a reservation is consumed: settling twice must not compile"
-    )]
-    pub fn settle(&mut self, reservation: Reservation, end: Timestamp, tokens: u64, cost: NanoUsd) {
-        let Ask { tokens: held_tokens, cost: held_cost } = reservation.0;
-        self.reserved = self.reserved.minus(held_cost);
-        self.reserved_tokens = self.reserved_tokens.saturating_sub(held_tokens);
+    /// Gives the room back of a request that was refused after all, as if it had never asked: neither its
+    /// money nor its place in the request limits is used up. `at` is the time it was reserved at.
+    pub fn cancel(&mut self, reservation: Reservation, at: Timestamp) {
+        self.release(reservation);
+        self.uncount(at);
+    }
+
+    /// Takes one request, counted at `at`, out of the request windows: a saved account holds finished requests
+    /// only, because those in flight are counted when their events are replayed.
+    pub fn uncount(&mut self, at: Timestamp) {
+        for (i, &length) in WINDOWS.iter().enumerate() {
+            self.requests[i].take_back(at, length);
+        }
+    }
+
+    fn release(&mut self, reservation: Reservation) {
+        let Reservation(Ask { tokens, cost }) = reservation;
+        self.reserved = self.reserved.minus(cost);
+        self.reserved_tokens = self.reserved_tokens.saturating_sub(tokens);
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Gives the room back and books what was really consumed, at the end of the request.
+    pub fn settle(&mut self, reservation: Reservation, end: Timestamp, tokens: u64, cost: NanoUsd) {
+        self.release(reservation);
         self.book(end, tokens, cost);
     }
 
@@ -198,9 +235,8 @@ impl Account {
         if !event.outcome.was_forwarded() {
             return;
         }
-        self.roll(event.request.time);
-        for window in &mut self.requests {
-            window.current = window.current.saturating_add(1);
+        for (i, &length) in WINDOWS.iter().enumerate() {
+            self.requests[i].add_at(event.request.time, length, 1);
         }
         let tokens = if event.usage_source == UsageSource::None { 0 } else { event.usage.total() };
         self.book(event.request.time.plus(event.duration_us), tokens, event.cost);
@@ -214,9 +250,9 @@ impl Account {
     }
 
     fn book(&mut self, end: Timestamp, tokens: u64, cost: NanoUsd) {
-        self.roll(end);
-        for window in &mut self.tokens {
-            window.current = window.current.saturating_add(tokens);
+        for (i, &length) in WINDOWS.iter().enumerate() {
+            self.requests[i].roll(end, length);
+            self.tokens[i].add_at(end, length, tokens);
         }
         self.day.add(end.day(), cost);
         self.month.add(end.month(), cost);

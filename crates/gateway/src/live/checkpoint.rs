@@ -7,7 +7,7 @@ use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::time::Timestamp;
 
-use super::{Live, Mind};
+use super::{Live, LiveKey, Mind};
 
 /// Ordinals of the last events of a key: the upper 32 bits are the epoch of the process that wrote the event,
 /// the lower its count. Two processes overlap during a hand-over, so the last few epochs are kept.
@@ -30,6 +30,10 @@ impl LastSeen {
 
     /// Takes an ordinal in; false when it was taken in before.
     fn take(&mut self, seq: u64) -> bool {
+        // An event without an ordinal changed no state when it happened.
+        if seq == 0 {
+            return false;
+        }
         let epoch = seq >> 32;
         match self.0.iter_mut().find(|last| **last >> 32 == epoch) {
             Some(last) if *last >= seq => return false,
@@ -77,13 +81,13 @@ pub enum DecodeCheckpointError {
 impl KeyCheckpoint {
     const VERSION: u8 = 1;
 
-    pub(crate) fn encode(mind: &Mind) -> Option<Vec<u8>> {
-        let checkpoint = Self {
-            version: Self::VERSION,
-            last: mind.last.clone(),
-            account: mind.account.clone(),
-            learned: mind.learned.encode(),
-        };
+    /// `in_flight`: when the requests in flight were admitted. They are left out, because their events come
+    /// after the checkpoint.
+    pub(crate) fn encode(mind: &Mind, in_flight: impl Iterator<Item = Timestamp>) -> Option<Vec<u8>> {
+        let mut account = mind.account.clone();
+        in_flight.for_each(|at| account.uncount(at));
+        let checkpoint =
+            Self { version: Self::VERSION, last: mind.last.clone(), account, learned: mind.learned.encode() };
         postcard::to_stdvec(&checkpoint).ok()
     }
 
@@ -112,10 +116,9 @@ impl Live {
                 .collect();
             for key in dirty {
                 let mut guard = shard.lock();
-                let Some(mind) = guard.keys.get_mut(&key).and_then(|live| live.mind.as_mut()) else {
-                    continue;
-                };
-                if let Some(bytes) = KeyCheckpoint::encode(mind) {
+                let Some((body, mind)) = guard.keys.get_mut(&key).and_then(LiveKey::split) else { continue };
+                let in_flight = body.flights.values().map(|air| air.flight.context.time);
+                if let Some(bytes) = KeyCheckpoint::encode(mind, in_flight) {
                     mind.dirty = false;
                     taken.push((key, mind.last.newest(), bytes));
                 }
@@ -175,8 +178,7 @@ impl Live {
             JournalRecord::Finding(_) => return,
         };
         let mut guard = self.shard(key);
-        let Some(live) = guard.keys.get_mut(&key) else { return };
-        let mind = live.mind.get_or_insert_default();
+        let Some((live, mind)) = guard.keys.get_mut(&key).and_then(LiveKey::split) else { return };
         if !mind.last.take(seq) {
             return;
         }

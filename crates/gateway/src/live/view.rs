@@ -164,11 +164,17 @@ impl Live {
     pub fn normal(&self, key: KeyId) -> Option<Normal> {
         /// A usual hour's requests rarely come evenly: a minute may hold so many times its share.
         const BURST: u64 = 3;
+        /// Small keys come in bursts, too: a clamp below this would hold up an ordinary application.
+        const REQUESTS_PER_MINUTE_MIN: u64 = 10;
+        /// One clean key in eight doubles its own peak within days: a clamp at the peak would be a suspension.
+        const PEAKS: u64 = 2;
         let guard = self.shard(key);
         let usual = guard.keys.get(&key)?.mind.as_ref()?.learned.usual()?;
         Some(Normal {
-            requests_per_minute: Some((usual.requests_per_hour * BURST).div_ceil(60)),
-            cost_per_hour: Some(usual.cost_per_hour),
+            requests_per_minute: Some(
+                (usual.requests_per_hour * BURST).div_ceil(60).max(REQUESTS_PER_MINUTE_MIN),
+            ),
+            cost_per_hour: Some(NanoUsd(usual.cost_per_hour.0.saturating_mul(PEAKS))),
             models: None,
         })
     }

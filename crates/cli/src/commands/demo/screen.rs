@@ -1,10 +1,11 @@
 //! What the demo shows: a live panel on a terminal, plain lines elsewhere, nothing with `--json`.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use tokenwatch_model::finding::Finding;
-use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::id::{ActorId, IncidentId};
 use tokenwatch_model::time::{Timestamp, human_span};
 use tokenwatch_testkit::sim::SimRequest;
 use tokenwatch_testkit::traffic::Sample;
@@ -59,6 +60,8 @@ pub(super) struct Screen {
     drawn: usize,
     redrawn: Option<Instant>,
     said_history: bool,
+    /// Actors told of before: a later alert on them only says that they are surer.
+    actors: BTreeSet<ActorId>,
 }
 
 impl Screen {
@@ -72,6 +75,7 @@ impl Screen {
             drawn: 0,
             redrawn: None,
             said_history: false,
+            actors: BTreeSet::new(),
         }
     }
 
@@ -231,10 +235,16 @@ impl Screen {
         contained: &[String],
         is_true: bool,
     ) {
-        let (code, what) = if is_true { ("33;1", "DETECTED ") } else { ("35;1", "FALSE    ") };
+        let is_known = finding.actor.as_ref().is_some_and(|actor| !self.actors.insert(actor.id));
+        let (code, what) = match (is_true, is_known) {
+            (true, false) => ("33;1", "DETECTED "),
+            (true, true) => ("33", "SURER    "),
+            (false, _) => ("35;1", "FALSE    "),
+        };
         let incident = incident.map(|id| format!(" ({id})")).unwrap_or_default();
         self.tell_at(at_ms, code, what, &format!("key {key}{incident}: {}", finding.summary));
-        for reason in finding.reasons.iter().take(4) {
+        let reasons = if is_known { 0 } else { 4 };
+        for reason in finding.reasons.iter().take(reasons) {
             self.tell(&format!("                     {:>5.1} nats  {}", reason.nats, reason.what));
         }
         for action in contained {
