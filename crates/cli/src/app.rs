@@ -19,9 +19,12 @@ use tokenwatch_console::records::Records;
 use tokenwatch_console::responder::{self, ResponderHandle, ResponderParts, Watcher};
 use tokenwatch_detect::{Engine, FleetPriors};
 use tokenwatch_gateway::{Gateway, Ports, Workers, WorkersConfig};
+use tokenwatch_model::finding::Finding;
 use tokenwatch_model::network::AddressFacts;
 use tokenwatch_model::ports::{Clock, Random};
-use tokenwatch_model::time::{HOUR, MINUTE};
+use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
+use tokenwatch_network::Tables;
 use tokenwatch_respond::ResponsePolicy;
 use tokenwatch_store::JournalHandle;
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
@@ -30,6 +33,8 @@ use tokio::sync::watch;
 use crate::adapters::StoreRecords;
 use crate::build;
 use crate::config::Config;
+use crate::handover::Door;
+use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
 
 /// What differs between a server and a demo.
@@ -38,7 +43,7 @@ pub(crate) struct AppParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) watcher: Box<dyn Watcher>,
-    /// Listening sockets that were handed over; made from the configuration when there are none.
+    /// Listening sockets of a service manager.
     pub(crate) listeners: Vec<TcpListener>,
     /// Whether to serve the admin API.
     pub(crate) has_admin: bool,
@@ -53,14 +58,22 @@ pub(crate) struct App {
     admin: Option<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)>,
     responder: (Arc<ResponderHandle>, JoinHandle<()>),
     keeper: (Sender<Keep>, JoinHandle<anyhow::Result<()>>),
+    offer: Option<Offer>,
+}
+
+/// What a later server is offered: a door to come in by, and copies of the listening sockets. To be dropped
+/// before the drain, or connections would wait on sockets that nobody accepts from.
+pub(crate) struct Offer {
+    pub(crate) door: Door,
+    pub(crate) sockets: Vec<TcpListener>,
 }
 
 /// What the keeper is told.
 pub(crate) enum Keep {
     /// Take over what changed in the store, now.
     Refresh,
-    /// A new configuration is in force.
-    Reconfigure(Box<Config>),
+    /// A new configuration is in force, with the address tables it names.
+    Reconfigure(Box<Config>, Box<Tables>),
     /// End.
     Stop,
 }
@@ -83,6 +96,9 @@ impl App {
     pub(crate) fn start(dir: &Path, parts: AppParts) -> anyhow::Result<Self> {
         let AppParts { config, clock, random, watcher, listeners, has_admin } = parts;
         let mut state = State::open(dir, clock.now(), random.as_ref())?;
+        // Before anything is loaded: connections wait in the queue meanwhile.
+        let inherits = state.running().is_some();
+        let sockets = sockets::open(dir, &config, listeners, state.running(), has_admin)?;
         let records: Arc<dyn Records> = Arc::new(StoreRecords(state.store.clone()));
         let shape_key = state::shape_key(&state.store, &random)?;
         let settings = build::settings(&config, shape_key, &[])?;
@@ -97,42 +113,65 @@ impl App {
             findings: handle.clone(),
         };
         let engine = Engine::new(build::engine_config(&config), FleetPriors::shipped());
-        let gateway = Arc::new(Gateway::new(engine, settings, ports, Arc::new(Metrics::new(&BUILD))));
+        let mut gateway = Gateway::new(engine, settings, ports, Arc::new(Metrics::new(&BUILD)));
+        state.set_epoch(gateway.live.follow(state.epoch_before()));
+        let gateway = Arc::new(gateway);
         let follower = Follower::load(
             records.clone(),
             gateway.clone(),
             config.defaults.clone(),
             config.containment.clone(),
         )?;
-        let (replayed, _) = state.take_in(&gateway)?;
-        tracing::info!(keys = gateway.live.totals().keys, replayed, "state is loaded");
-        state.take_over()?;
+        let taken = state.take_in(&gateway)?;
+        tracing::info!(keys = gateway.live.totals().keys, replayed = taken.records, "state is loaded");
+        follower.catch_up(state.feedback_told())?;
         let policy = Arc::new(ArcSwap::from_pointee(config.containment.clone()));
         let manager = Manager { records: records.clone(), clock, random: random.clone() };
         let parts = ResponderParts { records, random, policy: policy.clone(), watcher };
         let responder = responder::start(gateway.clone(), handle.clone(), queue, parts)?;
+        if !taken.live {
+            act_again(&handle, taken.alerts, gateway.now());
+        }
         let server_tls = build::server_tls(&config)?;
         let client_tls = build::client_tls()?;
-        let listeners = if listeners.is_empty() { listen(&config)? } else { listeners };
-        let address = listeners.first().context("no listening socket")?.local_addr()?;
-        let admin_listener = has_admin.then(|| bind(config.admin.listen, "admin")).transpose()?;
-        let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let address = sockets.gateway.first().context("no listening socket")?.local_addr()?;
+        let admin_address = sockets.admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let offer = make_offer(&state, &sockets);
+        let listeners = sockets.gateway;
         let workers = Workers::start(&gateway, WorkersConfig { listeners, server_tls, client_tls })?;
+        state.take_over()?;
         let journal = state.handle();
         let keeper = start_keeper(gateway.clone(), follower, state, config, shape_key, policy.clone())?;
-        let admin = admin_listener
-            .map(|listener| start_admin(dir, listener, manager, &gateway, policy, keeper.0.clone(), journal))
+        let admin = sockets
+            .admin
+            .map(|listener| {
+                let token = local_token(dir, inherits, manager.random.as_ref())?;
+                start_admin(listener, token, manager, &gateway, policy, keeper.0.clone(), journal)
+            })
             .transpose()?;
-        Ok(Self { gateway, address, admin_address, workers, admin, responder: (handle, responder), keeper })
+        let responder = (handle, responder);
+        Ok(Self { gateway, address, admin_address, workers, admin, responder, keeper, offer })
+    }
+
+    /// What a later server is offered; `None` when it was taken before, or there is no door.
+    pub(crate) const fn take_offer(&mut self) -> Option<Offer> {
+        self.offer.take()
+    }
+
+    /// Takes over what this process itself changed in the store, soon.
+    pub(crate) fn refresh(&self) {
+        // A keeper that is gone has nothing to keep.
+        let _ = self.keeper.0.send(Keep::Refresh);
     }
 
     /// Puts a new configuration in force.
-    pub(crate) fn reconfigure(&self, config: Config) {
-        let _ = self.keeper.0.send(Keep::Reconfigure(Box::new(config)));
+    pub(crate) fn reconfigure(&self, config: Config, tables: Tables) {
+        let _ = self.keeper.0.send(Keep::Reconfigure(Box::new(config), Box::new(tables)));
     }
 
     /// Stops accepting, lets running requests end, acts on the last findings, and writes everything out.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
+        drop(self.offer);
         self.workers.drain();
         if let Some((stop, thread)) = self.admin {
             let _ = stop.send(true);
@@ -152,24 +191,50 @@ impl App {
     }
 }
 
-fn bind(address: SocketAddr, section: &str) -> anyhow::Result<TcpListener> {
-    tokenwatch_gateway::listen::bind(address).with_context(|| {
-        format!("{address} can not be listened on: is another program using the port? ([{section}] listen)")
-    })
+/// Without a door the server works all the same; only the next one can not take over while it runs.
+fn make_offer(state: &State, sockets: &Sockets) -> Option<Offer> {
+    match state.open_door().and_then(|door| Ok(Offer { door, sockets: sockets.copy()? })) {
+        Ok(offer) => Some(offer),
+        Err(error) => {
+            tracing::warn!(%error, "a later server can not take over from this one while it runs");
+            None
+        }
+    }
 }
 
-/// Starts the admin API, with a token of its own for programs on this machine.
+/// Hands findings to the responder that a process which ended suddenly may not have acted on.
+fn act_again(handle: &ResponderHandle, alerts: Vec<Finding>, now: Timestamp) {
+    alerts
+        .into_iter()
+        .filter(|alert| now.since(alert.time) < HOUR)
+        .for_each(|alert| handle.found_again(alert));
+}
+
+/// The token for programs on this machine. A server that takes over goes on with the one that is there: both
+/// serve for a while.
+fn local_token(dir: &Path, inherits: bool, random: &dyn Random) -> anyhow::Result<SecretHash> {
+    let path = dir.join(state::LOCAL_TOKEN);
+    if inherits
+        && let Ok(text) = std::fs::read(&path)
+        && let Some(hash) = admins::parse(&text)
+    {
+        return Ok(hash);
+    }
+    let (secret, hash) = admins::mint(random);
+    state::write_private(&path, secret.expose())?;
+    Ok(hash)
+}
+
+/// Starts the admin API.
 fn start_admin(
-    dir: &Path,
     listener: TcpListener,
+    local: SecretHash,
     manager: Manager,
     gateway: &Arc<Gateway>,
     policy: Arc<ArcSwap<ResponsePolicy>>,
     keeper: Sender<Keep>,
     journal: JournalHandle,
 ) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
-    let (secret, hash) = admins::mint(manager.random.as_ref());
-    state::write_private(&dir.join(state::LOCAL_TOKEN), secret.expose())?;
     let api = Api {
         manager,
         gateway: gateway.clone(),
@@ -177,7 +242,7 @@ fn start_admin(
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
         conditions: Arc::new(move || journal_conditions(&journal)),
-        access: Access { local: Some(hash), ..Access::default() },
+        access: Access { local: Some(local), ..Access::default() },
         limits: ApiLimits::default(),
     };
     let (stop, stopped) = watch::channel(false);
@@ -196,18 +261,6 @@ fn journal_conditions(journal: &JournalHandle) -> Vec<Condition> {
         None => return Vec::new(),
     };
     vec![Condition { code: "journal".into(), message, is_fatal: false }]
-}
-
-fn listen(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
-    let bind = |address: SocketAddr| bind(address, "server");
-    let first = bind(config.server.listen)?;
-    // With port 0 the system chooses one, which the other workers share.
-    let shared = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 1..build::worker_count(config) {
-        listeners.push(bind(shared)?);
-    }
-    Ok(listeners)
 }
 
 /// The keeper: one thread that keeps live state and disk together. It follows the store, takes in what another
@@ -245,7 +298,7 @@ impl Keeper {
         loop {
             match self.told.recv_timeout(FOLLOW_EVERY) {
                 Ok(Keep::Refresh) => log_failure("following the store", self.follower.refresh()),
-                Ok(Keep::Reconfigure(config)) => self.reconfigure(*config),
+                Ok(Keep::Reconfigure(config, tables)) => self.reconfigure(*config, *tables),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Keep::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -254,9 +307,14 @@ impl Keeper {
             self.report();
             if saved.elapsed() >= Duration::from_secs(self.config.storage.checkpoint_every_s) {
                 saved = Instant::now();
-                log_failure("saving checkpoints", self.state.checkpoint(&self.gateway).map(drop));
-                let idle_since = self.gateway.now().0.saturating_sub(IDLE);
-                self.gateway.live.evict(tokenwatch_model::time::Timestamp(idle_since));
+                let told = self.follower.revision();
+                let checkpointed = self.state.checkpoint(&self.gateway, told);
+                if checkpointed.is_ok() {
+                    // What is not saved must stay in memory.
+                    let idle_since = self.gateway.now().0.saturating_sub(IDLE);
+                    self.gateway.live.evict(Timestamp(idle_since));
+                }
+                log_failure("saving checkpoints", checkpointed.map(drop));
             }
             if tended.elapsed() >= Duration::from_micros(5 * MINUTE) {
                 tended = Instant::now();
@@ -270,7 +328,7 @@ impl Keeper {
         self.state.close()
     }
 
-    fn reconfigure(&mut self, config: Config) {
+    fn reconfigure(&mut self, config: Config, tables: Tables) {
         let kept = self.gateway.settings().providers.clone();
         match build::settings(&config, self.shape_key, &kept) {
             Ok(settings) => self.gateway.put_settings(settings),
@@ -285,12 +343,7 @@ impl Keeper {
         let defaults = self.follower.put_defaults(config.defaults.clone(), config.containment.clone());
         log_failure("applying new defaults", defaults);
         self.policy.store(Arc::new(config.containment.clone()));
-        match build::address_tables(&config) {
-            Ok(tables) => self.gateway.put_addresses(Box::new(tables)),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "the address tables stay as they were")
-            }
-        }
+        self.gateway.put_addresses(Box::new(tables));
         self.config = config;
         tracing::info!("a new configuration is in force");
     }

@@ -7,8 +7,10 @@ mod app;
 mod build;
 mod commands;
 mod config;
+mod handover;
 mod load;
 mod output;
+mod sockets;
 mod state;
 
 use std::path::PathBuf;

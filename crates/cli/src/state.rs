@@ -1,6 +1,7 @@
 //! A state directory in use: store, journal, what was learned; opened in the order that makes a crash at any
 //! moment harmless.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokenwatch_gateway::Gateway;
 use tokenwatch_model::event::JournalRecord;
+use tokenwatch_model::finding::{Finding, Tier};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::ports::{Random, StateSource as _};
 use tokenwatch_model::time::Timestamp;
@@ -16,6 +18,8 @@ use tokenwatch_store::{
     Archive, Checkpoint, Journal, JournalHandle, JournalOptions, JournalPositions, JournalReader, Options,
     Retention, Store, Stream,
 };
+
+use crate::handover::{self, Door};
 
 /// Records that wait for the journal's writer: a second and a half of 10,000 requests a second.
 const RING: usize = 16_384;
@@ -64,12 +68,52 @@ pub(crate) struct State {
     dir: PathBuf,
     /// How far other processes' streams were taken in.
     reader: JournalReader,
+    /// The server that served before, running or not.
+    before: Option<Serving>,
+    /// Where this server stands in the row of servers.
+    epoch: u32,
+    /// Checkpoints that were taken and could not be saved yet.
+    unsaved: HashMap<KeyId, Checkpoint>,
+}
+
+/// Who serves a state directory: the file `serving`.
+pub(crate) struct Serving {
+    /// Its journal stream, which is also the name of its door.
+    pub(crate) name: String,
+    /// Its epoch: larger than that of any server before it.
+    pub(crate) epoch: u32,
+}
+
+impl Serving {
+    fn read(dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(dir.join(SERVING)).ok()?;
+        let (name, epoch) = text.trim().split_once(' ').unwrap_or((text.trim(), "0"));
+        // The name becomes part of a path.
+        name.parse::<Stream>().ok()?;
+        Some(Self { name: name.to_owned(), epoch: epoch.parse().unwrap_or(0) })
+    }
+}
+
+const SERVING: &str = "serving";
+/// Up to which revision of the store the engine was told what people said.
+const FEEDBACK_TOLD: &str = "feedback.told";
+
+/// What the journal held.
+#[derive(Default)]
+pub(crate) struct TakenIn {
+    pub(crate) records: u64,
+    /// Another process still writes.
+    pub(crate) live: bool,
+    /// Findings worth a person's time.
+    pub(crate) alerts: Vec<Finding>,
 }
 
 impl State {
     /// Opens store and journal. Nothing is learned yet.
     pub(crate) fn open(dir: &Path, now: Timestamp, random: &dyn Random) -> anyhow::Result<Self> {
         let store = open_store(dir)?;
+        handover::clear_away(dir).with_context(|| format!("{} can not be listed", dir.display()))?;
+        let before = Serving::read(dir);
         let writer = format!("p{:016x}", random.next_u64());
         let stream = Stream::new(now, &writer)?;
         let options = JournalOptions { ring: RING, ..JournalOptions::new(stream.clone()) };
@@ -79,7 +123,35 @@ impl State {
         }
         let positions = store.journal_positions()?;
         let reader = JournalReader::new(&store.journal_dir(), positions).without(&stream);
-        Ok(Self { store, journal, stream, dir: dir.to_owned(), reader })
+        let dir = dir.to_owned();
+        Ok(Self { store, journal, stream, dir, reader, before, epoch: 0, unsaved: HashMap::new() })
+    }
+
+    /// Where this server stands in the row of servers; at least one after the one before.
+    pub(crate) const fn set_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+    }
+
+    /// Epoch of the server that served before; 0 when there was none.
+    pub(crate) fn epoch_before(&self) -> u32 {
+        self.before.as_ref().map_or(0, |before| before.epoch)
+    }
+
+    /// Name of the server that served before and still runs.
+    pub(crate) fn running(&self) -> Option<&str> {
+        let before = self.before.as_ref()?;
+        handover::is_running(&self.dir, &before.name).then_some(before.name.as_str())
+    }
+
+    /// Opens the door by which the next server comes in.
+    pub(crate) fn open_door(&self) -> std::io::Result<Door> {
+        Door::open(&self.dir, &self.stream.to_string())
+    }
+
+    /// Up to which revision of the store the engine was told what people said.
+    pub(crate) fn feedback_told(&self) -> u64 {
+        let text = std::fs::read_to_string(self.dir.join(FEEDBACK_TOLD)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
     }
 
     pub(crate) fn handle(&self) -> JournalHandle {
@@ -87,11 +159,18 @@ impl State {
     }
 
     /// Takes in what the journal holds beyond the checkpoints: all of it at the start, and later what another
-    /// process that is still draining appends. Returns the number of records, and whether more may come.
-    pub(crate) fn take_in(&mut self, gateway: &Gateway) -> anyhow::Result<(u64, bool)> {
+    /// process that is still draining appends.
+    pub(crate) fn take_in(&mut self, gateway: &Gateway) -> anyhow::Result<TakenIn> {
+        let mut taken = TakenIn::default();
         let store = self.store.clone();
         let mut failed: Option<(KeyId, String)> = None;
         let progress = self.reader.read(|record: JournalRecord| {
+            if let JournalRecord::Finding(finding) = record {
+                if finding.tier >= Tier::Alert {
+                    taken.alerts.push(finding);
+                }
+                return;
+            }
             if let Some(key) = gateway.live.needs_loading(&record)
                 && let Err(error) = load(gateway, &store, key)
             {
@@ -106,33 +185,50 @@ impl State {
         if progress.damaged > 0 {
             tracing::error!(records = progress.damaged, "damaged journal records were passed over");
         }
-        Ok((progress.records, progress.live))
+        (taken.records, taken.live) = (progress.records, progress.live);
+        Ok(taken)
     }
 
     /// Says that this process is the one that saves checkpoints from now on.
     pub(crate) fn take_over(&self) -> anyhow::Result<()> {
-        write_private(&self.dir.join("serving"), &self.stream.to_string())
+        let epoch = Serving::read(&self.dir).map_or(self.epoch, |serving| serving.epoch.max(self.epoch));
+        write_private(&self.dir.join(SERVING), &format!("{} {epoch}", self.stream))
     }
 
-    /// Whether another process has taken over: its checkpoints are newer, so ours would only harm.
+    /// Whether another process has taken over: its checkpoints are newer, so ours would only harm. When that
+    /// one is gone again, this one is back in its place.
     fn is_replaced(&self) -> bool {
-        std::fs::read_to_string(self.dir.join("serving")).is_ok_and(|text| text != self.stream.to_string())
+        let Some(serving) = Serving::read(&self.dir) else { return false };
+        if serving.name == self.stream.to_string() {
+            return false;
+        }
+        if !handover::is_running(&self.dir, &serving.name) {
+            log_failed_takeover(self.take_over());
+            return false;
+        }
+        true
     }
 
     /// Saves what changed since the last time. What is saved covers the journal up to a place that was durable
-    /// before, so that a crash in between only means that some records are taken in twice, which they are not.
-    pub(crate) fn checkpoint(&self, gateway: &Gateway) -> anyhow::Result<usize> {
+    /// before, so that a crash in between only means that some records are offered twice and taken in once.
+    /// `feedback_told` is the revision up to which the engine was told what people said.
+    pub(crate) fn checkpoint(&mut self, gateway: &Gateway, feedback_told: u64) -> anyhow::Result<usize> {
         if self.is_replaced() {
             return Ok(0);
         }
         let own = self.journal.handle().flush(FLUSH_WITHIN)?;
         let mut positions: JournalPositions = own.into_iter().collect();
         positions.merge(self.reader.positions());
-        let taken = gateway.live.take_checkpoints();
-        let count = taken.len();
-        let checkpoints: Vec<Checkpoint> =
-            taken.into_iter().map(|(key, seq, body)| Checkpoint { key, seq, body }).collect();
-        self.store.save_checkpoints(&checkpoints, &positions)?;
+        for (key, seq, body) in gateway.live.take_checkpoints() {
+            self.unsaved.insert(key, Checkpoint { key, seq, body });
+        }
+        // What can not be saved now is kept: the next places in the journal would cover it.
+        self.store.save_checkpoints(self.unsaved.values(), &positions)?;
+        let count = self.unsaved.len();
+        self.unsaved = HashMap::new();
+        if feedback_told != self.feedback_told() {
+            write_private(&self.dir.join(FEEDBACK_TOLD), &feedback_told.to_string())?;
+        }
         Ok(count)
     }
 
@@ -154,6 +250,15 @@ impl State {
     pub(crate) fn close(self) -> anyhow::Result<()> {
         self.journal.close(FLUSH_WITHIN)?;
         Ok(())
+    }
+}
+
+fn log_failed_takeover(result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "the place of a server that is gone could not be taken"
+        );
     }
 }
 

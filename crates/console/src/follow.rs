@@ -21,6 +21,8 @@ pub struct Follower {
     response: ResponsePolicy,
     revision: u64,
     version: Option<i64>,
+    /// New defaults could not be put in force on every key yet.
+    is_behind: bool,
     owners: HashMap<OwnerId, Owner>,
     pool: PolicyPool,
 }
@@ -44,14 +46,33 @@ impl Follower {
             response,
             revision: 0,
             version: None,
+            is_behind: false,
             owners: HashMap::new(),
             pool: PolicyPool::default(),
         };
         follower.version = Some(follower.records.data_version()?);
         let changed = follower.records.changed_since(0)?;
-        // Feedback of the past is in the checkpoints and the journal already.
+        // Feedback is told by `catch_up`, once the state it changes is loaded.
         follower.take(Changed { feedback: Vec::new(), ..changed })?;
         Ok(follower)
+    }
+
+    /// Tells the engine what people said after `told`, a [`Follower::revision`] that was kept: the process before
+    /// may have ended without hearing of it, or not have run. To say it twice does no harm.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub fn catch_up(&self, told: u64) -> Result<(), RecordsError> {
+        for feedback in &self.records.changed_since(told)?.feedback {
+            self.gateway.tell_engine(feedback);
+        }
+        Ok(())
+    }
+
+    /// The newest change that is in force, feedback included.
+    pub const fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Takes over what changed since the last call. Cheap when nothing did.
@@ -60,6 +81,9 @@ impl Follower {
     ///
     /// When the store does not answer; the last good state stays in force.
     pub fn poll(&mut self) -> Result<bool, RecordsError> {
+        if self.is_behind {
+            self.put_all()?;
+        }
         let version = self.records.data_version()?;
         if self.version == Some(version) {
             return Ok(false);
@@ -83,14 +107,20 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// As [`Follower::poll`].
+    /// As [`Follower::poll`], which tries again.
     pub fn put_defaults(&mut self, defaults: Policy, response: ResponsePolicy) -> Result<(), RecordsError> {
         self.defaults = defaults;
         self.response = response;
         self.pool = PolicyPool::default();
+        self.is_behind = true;
+        self.put_all()
+    }
+
+    fn put_all(&mut self) -> Result<(), RecordsError> {
         for stored in self.records.keys()? {
             self.put_key(&stored);
         }
+        self.is_behind = false;
         Ok(())
     }
 

@@ -27,11 +27,15 @@ use crate::records::{Records, RecordsError};
 const QUEUE: usize = 4_096;
 /// How often refused requests of contained actors are added to their incidents.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Incidents of a key that are looked at for a finding from before a restart.
+const LOOK_BACK: u32 = 8;
 /// Tries when somebody else changed a row meanwhile.
 const TRIES: usize = 5;
 
 enum Message {
     Finding(Box<Finding>),
+    /// One that may have been acted on before.
+    Again(Box<Finding>),
     Stop,
 }
 
@@ -54,6 +58,12 @@ impl FindingSink for ResponderHandle {
 }
 
 impl ResponderHandle {
+    /// Hands over a finding from before a restart: it is acted on unless an incident holds it. Waits for room.
+    pub fn found_again(&self, finding: Finding) {
+        // A closed queue means that the thread is gone.
+        let _ = self.queue.send(Message::Again(Box::new(finding)));
+    }
+
     /// Ends the thread once what waits is done.
     pub fn stop(&self) {
         // A closed queue means that the thread is gone already.
@@ -120,12 +130,30 @@ impl Responder {
         loop {
             match findings.recv_timeout(COUNT_EVERY) {
                 Ok(Message::Finding(finding)) => self.handle_finding(&finding),
+                Ok(Message::Again(finding)) => {
+                    if self.is_new(&finding) {
+                        self.handle_finding(&finding);
+                    }
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.count_refused();
         }
         self.count_refused();
+    }
+
+    /// Whether no incident holds a finding, closed ones included. One that has no room for more may hold it.
+    fn is_new(&self, finding: &Finding) -> bool {
+        match self.parts.records.incidents(false, Some(finding.key), LOOK_BACK) {
+            Ok(incidents) => !incidents.iter().any(|incident| {
+                incident.findings.len() >= Incident::FINDINGS_MAX || incident.findings.contains(finding)
+            }),
+            Err(error) => {
+                tracing::error!(key.id = %finding.key, rule = %finding.rule, %error, "a finding from before the restart could not be acted on");
+                false
+            }
+        }
     }
 
     fn handle_finding(&mut self, finding: &Finding) {

@@ -26,6 +26,7 @@ mod lists;
 mod path;
 mod pool;
 mod proxy_protocol;
+mod pulse;
 mod refuse;
 mod source;
 mod strict;

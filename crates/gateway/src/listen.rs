@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,6 +23,7 @@ use crate::gateway::{ConnectionSlot, Gateway};
 use crate::io::StallGuard;
 use crate::pool::Pool;
 use crate::proxy_protocol::{self, FIXED_LEN};
+use crate::pulse::{Beating, Pulse};
 use crate::source::{Peer, is_trusted};
 use tokenwatch_telemetry::labels::ConnectionState;
 
@@ -37,9 +39,12 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(1024)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
 
 /// What a worker accepts with.
 pub(crate) struct Acceptor {
@@ -52,6 +57,9 @@ pub(crate) struct Acceptor {
 
 /// Time for a TLS handshake or a PROXY protocol head.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long a kept-alive connection must be quiet before it is closed at shutdown.
+const LINGER: Duration = Duration::from_millis(750);
+const LINGER_STEP: Duration = Duration::from_millis(50);
 
 impl Acceptor {
     /// Accepts until told to stop.
@@ -61,7 +69,7 @@ impl Acceptor {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = stopped(&mut stop) => return Ok(()),
+                () = stopped(&mut stop) => break,
             };
             match accepted {
                 Ok((stream, address)) => self.take(stream, address),
@@ -72,6 +80,14 @@ impl Acceptor {
                 }
             }
         }
+        // Closing the socket resets what waits in its queue: those clients are connected already.
+        let listener = listener.into_std()?;
+        for _ in 0..BACKLOG {
+            let Ok((stream, address)) = listener.accept() else { break };
+            stream.set_nonblocking(true)?;
+            self.take(TcpStream::from_std(stream)?, address);
+        }
+        Ok(())
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
@@ -124,14 +140,21 @@ impl Acceptor {
     {
         let (gateway, pool) = (self.gateway.clone(), self.pool.clone());
         let is_tls = self.tls.is_some();
+        let pulse = Arc::new(Pulse::default());
+        let beats = pulse.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let (gateway, pool) = (gateway.clone(), pool.clone());
+            let (gateway, pool, beat) = (gateway.clone(), pool.clone(), beats.begin());
             if is_tls {
                 request.extensions_mut().insert(OverTls);
             }
             async move {
-                Ok::<Response<AnswerBody>, std::convert::Infallible>(
-                    crate::path::answer(gateway, pool, peer, request).await,
+                let mut answer = crate::path::answer(gateway.clone(), pool, peer, request).await;
+                // HTTP/2 has its own word for it; a tunnel has no next request.
+                if gateway.is_draining() && !is_h2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<Response<Beating<AnswerBody>>, std::convert::Infallible>(
+                    answer.map(|body| beat.over(body)),
                 )
             }
         });
@@ -167,9 +190,13 @@ impl Acceptor {
             let mut stop = self.stop.clone();
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = stopped(&mut stop) => {
+                () = async { stopped(&mut stop).await; quiet(&pulse).await } => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // A connection that never carried a request does not end by itself.
+                    tokio::select! {
+                        result = connection => result,
+                        () = quiet(&pulse) => Ok(()),
+                    }
                 }
             }
         };
@@ -197,6 +224,19 @@ async fn read_proxy_head(stream: &mut TcpStream) -> io::Result<Option<SocketAddr
     let mut variable = vec![0; proxy_protocol::variable_len(&fixed).map_err(wrong)?];
     stream.read_exact(&mut variable).await?;
     proxy_protocol::source(&fixed, &variable).map_err(wrong)
+}
+
+/// Waits until a connection was quiet for [`LINGER`]. At shutdown each answer says that the connection closes;
+/// to close an idle one at once would break a request that is on its way.
+async fn quiet(pulse: &Pulse) {
+    let mut seen = pulse.count();
+    let mut quiet = Duration::ZERO;
+    while quiet < LINGER {
+        tokio::time::sleep(LINGER_STEP).await;
+        let count = pulse.count();
+        quiet = if pulse.is_busy() || count != seen { Duration::ZERO } else { quiet + LINGER_STEP };
+        seen = count;
+    }
 }
 
 /// Waits until the gateway shuts down.

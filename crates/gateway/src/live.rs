@@ -131,6 +131,12 @@ impl Live {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), engine, epoch }
     }
 
+    /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.
+    pub fn follow(&mut self, epoch_before: u32) -> u32 {
+        self.epoch = self.epoch.max(epoch_before.saturating_add(1));
+        self.epoch
+    }
+
     fn shard(&self, key: KeyId) -> MutexGuard<'_, Shard> {
         // Key ids are random, so their low bits spread evenly. The mask keeps the index in range.
         self.shards[(key.bits() as usize) & (SHARDS - 1)].lock()

@@ -1,25 +1,28 @@
 //! `tokenwatch serve`: the gateway, until it is told to stop.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+use serde_json::json;
 use tokenwatch_console::admins::AdminSpec;
 use tokenwatch_console::manage::{KeySpec, Manager};
 use tokenwatch_console::records::Role;
+use tokenwatch_model::id::KeyId;
 use tokenwatch_telemetry::logs::{self, Format};
 use tokenwatch_telemetry::told::ConfigReloaded;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::adapters::{StoreRecords, SystemClock, SystemRandom};
-use crate::app::{App, AppParts};
+use crate::app::{App, AppParts, Offer};
 use crate::config::Config;
-use crate::load::{self, load};
-use crate::state::open_store;
-use crate::{Common, output};
+use crate::load::{self, Loaded, load};
+use crate::state::{open_store, write_private};
+use crate::{Common, build, handover, output};
 
 /// `tokenwatch serve …`
 #[derive(clap::Args)]
@@ -27,10 +30,15 @@ pub(crate) struct Args {
     /// Address to listen on, instead of the configured one
     #[arg(long)]
     listen: Option<std::net::SocketAddr>,
+    /// Write the addresses to this file, as JSON, once requests are served
+    #[arg(long, value_name = "FILE", hide = true)]
+    ready_file: Option<PathBuf>,
 }
 
 /// How often the configuration file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait for a key that was just issued.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let mut loaded = load(common)?;
@@ -46,7 +54,11 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let dir = common.state_dir();
     let clock = Arc::new(SystemClock);
     let random = Arc::new(SystemRandom::open()?);
-    welcome(&dir, &clock, &random)?;
+    let manager = Manager {
+        records: Arc::new(StoreRecords(open_store(&dir)?)),
+        clock: clock.clone(),
+        random: random.clone(),
+    };
     let parts = AppParts {
         config: loaded.config.clone(),
         clock,
@@ -55,43 +67,62 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         listeners: handed_over()?,
         has_admin: true,
     };
-    let app = App::start(&dir, parts)?;
+    let mut app = App::start(&dir, parts)?;
     logs::install_panic_hook(app.gateway.metrics.clone());
-    let admin = app.admin_address.map(|address| address.to_string()).unwrap_or_default();
-    tracing::info!(address = %app.address, admin, state = %dir.display(), "serving");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch(&app, loaded.path.as_deref(), args))?;
+    let served = serve(&mut app, &manager, &loaded, args);
     tracing::info!("shutting down: running requests get their time");
     app.stop()?;
     tracing::info!("stopped");
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Serves until it is time to stop.
+fn serve(app: &mut App, manager: &Manager, loaded: &Loaded, args: &Args) -> anyhow::Result<()> {
+    welcome(app, manager)?;
+    if let Some(path) = &args.ready_file {
+        let ready = json!({ "gateway": app.address, "admin": app.admin_address });
+        write_private(path, &ready.to_string())?;
+    }
+    let admin = app.admin_address.map(|address| address.to_string()).unwrap_or_default();
+    tracing::info!(address = %app.address, admin, "serving");
+    let offer = app.take_offer();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(watch(app, offer, loaded.path.as_deref(), args))
+}
+
 /// Issues a first key when there is none, and prints it once.
-fn welcome(dir: &Path, clock: &Arc<SystemClock>, random: &Arc<SystemRandom>) -> anyhow::Result<()> {
-    let manager = Manager {
-        records: Arc::new(StoreRecords(open_store(dir)?)),
-        clock: clock.clone(),
-        random: random.clone(),
-    };
+fn welcome(app: &App, manager: &Manager) -> anyhow::Result<()> {
     if !manager.records.keys()?.is_empty() {
         return Ok(());
     }
     let spec = KeySpec { name: "first".into(), ..KeySpec::default() };
     let spec_admin = AdminSpec { name: "first".into(), role: Role::Admin, expires: None };
     let admin = manager.issue_admin(spec_admin, "tokenwatch")?;
+    let issued = manager.issue(vec![spec], "tokenwatch")?;
+    app.refresh();
     output::line(&format!(
         "An admin token for the admin API, shown once:\n\n    {}\n",
         admin.secret.expose()
     ));
-    for issued in manager.issue(vec![spec], "tokenwatch")? {
+    let address = app.address;
+    for issued in issued {
+        wait_until_known(app, issued.key.id);
         output::line(&format!("A first virtual key, shown once:\n\n    {}\n", issued.secret.expose()));
         output::line("Point an SDK at this gateway and use the key in place of the provider's:");
-        output::line(
-            "    OPENAI_BASE_URL=http://127.0.0.1:8080/v1   ANTHROPIC_BASE_URL=http://127.0.0.1:8080\n",
-        );
+        output::line(&format!(
+            "    OPENAI_BASE_URL=http://{address}/v1   ANTHROPIC_BASE_URL=http://{address}\n"
+        ));
     }
     Ok(())
+}
+
+/// Waits a moment until a key that was just issued works.
+fn wait_until_known(app: &App, key: KeyId) {
+    let start = Instant::now();
+    while app.gateway.live.entry(key).is_none() && start.elapsed() < KNOWN_WITHIN {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Sockets handed over by a service manager (`LISTEN_FDS`), if any.
@@ -110,7 +141,8 @@ fn handed_over() -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// Waits for signals and changes of the configuration file; returns when it is time to stop.
-async fn watch(app: &App, path: Option<&Path>, args: &Args) -> anyhow::Result<()> {
+async fn watch(app: &App, offer: Option<Offer>, path: Option<&Path>, args: &Args) -> anyhow::Result<()> {
+    let door = offer.as_ref().map(|offer| UnixListener::from_std(offer.door.listener()?)).transpose()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -120,6 +152,7 @@ async fn watch(app: &App, path: Option<&Path>, args: &Args) -> anyhow::Result<()
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => reload(app, path, args),
+            visitor = knock(door.as_ref()) => hand_over(visitor, offer.as_ref()),
             () = tokio::time::sleep(LOOK_EVERY) => {
                 let now = path.map(modified);
                 if now != changed {
@@ -128,6 +161,25 @@ async fn watch(app: &App, path: Option<&Path>, args: &Args) -> anyhow::Result<()
                 }
             }
         }
+    }
+}
+
+/// Waits until a new server wants to take over.
+async fn knock(door: Option<&UnixListener>) -> std::io::Result<UnixStream> {
+    match door {
+        Some(door) => door.accept().await.map(|(visitor, _)| visitor),
+        None => std::future::pending().await,
+    }
+}
+
+fn hand_over(visitor: std::io::Result<UnixStream>, offer: Option<&Offer>) {
+    let Some(offer) = offer else { return };
+    let given =
+        visitor.and_then(UnixStream::into_std).and_then(|visitor| handover::give(&visitor, &offer.sockets));
+    match given {
+        Ok(()) => tracing::info!("the listening sockets were handed to another server"),
+        // Whoever only looked whether this server runs has left already.
+        Err(error) => tracing::debug!(%error, "the listening sockets could not be handed over"),
     }
 }
 
@@ -143,10 +195,11 @@ fn reload(app: &App, path: Option<&Path>, args: &Args) {
         tracing::info!("there is no configuration file to read again");
         return;
     };
-    match read(path, args) {
-        Ok(config) => {
+    // What can fail is done before the old configuration is given up.
+    match read(path, args).and_then(|config| Ok((build::address_tables(&config)?, config))) {
+        Ok((tables, config)) => {
             ConfigReloaded { errors: &[] }.emit(&app.gateway.metrics);
-            app.reconfigure(config);
+            app.reconfigure(config, tables);
         }
         Err(error) => ConfigReloaded { errors: &[format!("{error:#}")] }.emit(&app.gateway.metrics),
     }
