@@ -26,8 +26,8 @@ type Saved = BTreeMap<KeyId, Vec<u8>>;
 
 fn policy() -> Policy {
     Policy {
-        limits: Limits { requests_per_minute: Some(9), concurrency: Some(6), ..Limits::default() },
-        budgets: Budgets { month: Some(NanoUsd(40_000 * OUTPUT)), ..Budgets::default() },
+        limits: Limits { requests_per_minute: Some(25), concurrency: Some(6), ..Limits::default() },
+        budgets: Budgets { month: Some(NanoUsd(400_000 * OUTPUT)), ..Budgets::default() },
         ..Policy::default()
     }
 }
@@ -142,7 +142,8 @@ impl Life {
 
     /// Brings every window of every key to the same time, so that equal states are equal bytes.
     fn settle(&mut self) {
-        self.rig.clock.advance(40 * 86_400);
+        // The minute before still counts, and so must be the same too.
+        self.rig.clock.advance(60);
         for secret in &self.secrets {
             let request = post(CHAT, &chat(&json!({"max_tokens": 5})), secret.expose(), &[]);
             let answer = self.rig.run(self.rig.client.send_http(request)).unwrap();
