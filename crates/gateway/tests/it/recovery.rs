@@ -66,17 +66,19 @@ struct Life {
     rng: Rng,
     saved: Saved,
     kill_points: Vec<KillPoint>,
+    sent: u64,
 }
 
 impl Life {
     fn new(seed: u64) -> Self {
         let rig = rig();
         let secrets = (1..=KEYS).map(|n| rig.add_key(n, policy())).collect();
-        Self { rig, secrets, rng: Rng::new(seed), saved: Saved::new(), kill_points: Vec::new() }
+        Self { rig, secrets, rng: Rng::new(seed), saved: Saved::new(), kill_points: Vec::new(), sent: 0 }
     }
 
     /// One request somewhere between harmless and broken; runs beside the others.
     fn send(&mut self) -> tokio::task::JoinHandle<()> {
+        self.sent += 1;
         let rng = &mut self.rng;
         let secret = self.secrets[rng.below(KEYS) as usize].expose().to_owned();
         let stream = rng.chance(0.4);
@@ -112,7 +114,11 @@ impl Life {
         self.rig.gateway.tell_engine(&Feedback { key, time: now, context, says });
     }
 
+    /// Saves while requests are in flight, as far as some are.
     fn checkpoint(&mut self) {
+        let (rig, sent) = (&self.rig, self.sent);
+        let known = || rig.memory.events().len() as u64 + rig.gateway.live.totals().in_flight;
+        eventually("what was sent is admitted", || known() >= sent);
         let journal_before = self.rig.memory.records().len();
         save(&self.rig.gateway, &mut self.saved);
         self.kill_points.push(KillPoint { saved: self.saved.clone(), journal_before });
