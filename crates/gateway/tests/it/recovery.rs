@@ -26,8 +26,8 @@ type Saved = BTreeMap<KeyId, Vec<u8>>;
 
 fn policy() -> Policy {
     Policy {
-        limits: Limits { requests_per_minute: Some(9), concurrency: Some(6), ..Limits::default() },
-        budgets: Budgets { month: Some(NanoUsd(40_000 * OUTPUT)), ..Budgets::default() },
+        limits: Limits { requests_per_minute: Some(25), concurrency: Some(6), ..Limits::default() },
+        budgets: Budgets { month: Some(NanoUsd(400_000 * OUTPUT)), ..Budgets::default() },
         ..Policy::default()
     }
 }
@@ -66,17 +66,19 @@ struct Life {
     rng: Rng,
     saved: Saved,
     kill_points: Vec<KillPoint>,
+    sent: u64,
 }
 
 impl Life {
     fn new(seed: u64) -> Self {
         let rig = rig();
         let secrets = (1..=KEYS).map(|n| rig.add_key(n, policy())).collect();
-        Self { rig, secrets, rng: Rng::new(seed), saved: Saved::new(), kill_points: Vec::new() }
+        Self { rig, secrets, rng: Rng::new(seed), saved: Saved::new(), kill_points: Vec::new(), sent: 0 }
     }
 
     /// One request somewhere between harmless and broken; runs beside the others.
     fn send(&mut self) -> tokio::task::JoinHandle<()> {
+        self.sent += 1;
         let rng = &mut self.rng;
         let secret = self.secrets[rng.below(KEYS) as usize].expose().to_owned();
         let stream = rng.chance(0.4);
@@ -112,7 +114,11 @@ impl Life {
         self.rig.gateway.tell_engine(&Feedback { key, time: now, context, says });
     }
 
+    /// Saves while requests are in flight, as far as some are.
     fn checkpoint(&mut self) {
+        let (rig, sent) = (&self.rig, self.sent);
+        let known = || rig.memory.events().len() as u64 + rig.gateway.live.totals().in_flight;
+        eventually("what was sent is admitted", || known() >= sent);
         let journal_before = self.rig.memory.records().len();
         save(&self.rig.gateway, &mut self.saved);
         self.kill_points.push(KillPoint { saved: self.saved.clone(), journal_before });
@@ -142,7 +148,8 @@ impl Life {
 
     /// Brings every window of every key to the same time, so that equal states are equal bytes.
     fn settle(&mut self) {
-        self.rig.clock.advance(40 * 86_400);
+        // The minute before still counts, and so must be the same too.
+        self.rig.clock.advance(60);
         for secret in &self.secrets {
             let request = post(CHAT, &chat(&json!({"max_tokens": 5})), secret.expose(), &[]);
             let answer = self.rig.run(self.rig.client.send_http(request)).unwrap();
