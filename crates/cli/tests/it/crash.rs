@@ -1,0 +1,178 @@
+//! A server that is killed at any moment has lost nothing that it, or a command, acknowledged.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::secret::Secret;
+use tokenwatch_testkit::rng::Rng;
+
+use crate::harness::{Client, Mock, Place, Server, chat, wait_for};
+use crate::past::{journalled, open_store, stolen};
+
+const ROUNDS: u64 = 20;
+const CALLERS: usize = 4;
+/// Events are on the disk 100 ms after they happened; the rest is for a machine that is busy with other tests.
+const GRACE: Duration = Duration::from_millis(600);
+
+/// Callers that send until they are told to stop, and what they were answered.
+struct Load {
+    stop: Arc<AtomicBool>,
+    served: Arc<Mutex<Vec<(Instant, String)>>>,
+    callers: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(server: &Server, keys: &[Secret]) -> Self {
+        let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let caller = |(i, key): (usize, &Secret)| {
+            let (stop, served, key) = (stop.clone(), served.clone(), key.clone());
+            let client = Client::new(server.gateway);
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Acquire) {
+                    // The server is killed under them, so anything may fail.
+                    let Ok(answer) = client.send(chat(&key, i % 2 == 1, &[])) else { continue };
+                    if answer.status == 200 {
+                        let id = answer.header("x-tokenwatch-request-id").unwrap().to_owned();
+                        served.lock().unwrap().push((Instant::now(), id));
+                    }
+                }
+            })
+        };
+        let callers = keys.iter().enumerate().map(caller).collect();
+        Self { stop, served, callers }
+    }
+
+    /// Ids of the answers that were whole at a time.
+    fn served_by(self, at: Instant) -> Vec<String> {
+        self.stop.store(true, Ordering::Release);
+        self.callers.into_iter().for_each(|caller| caller.join().unwrap());
+        let served = self.served.lock().unwrap();
+        served.iter().filter(|(when, _)| *when <= at).map(|(_, id)| id.clone()).collect()
+    }
+}
+
+/// What commands acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    issued: BTreeSet<String>,
+    revoked: BTreeSet<String>,
+    audit_rows: u64,
+    incidents: BTreeSet<String>,
+}
+
+impl Acknowledged {
+    fn change(&mut self, place: &Place, round: u64) {
+        let name = format!("made-{round}");
+        place.issue(&name, &[]);
+        if round % 2 == 0 {
+            place.ok(&["key", "revoke", &name, "--reason", "test"]);
+            self.revoked.insert(name.clone());
+        }
+        self.issued.insert(name);
+        let verified = place.ok(&["audit", "verify", "--json"]).json();
+        self.audit_rows = verified["rows"].as_u64().unwrap();
+    }
+
+    #[track_caller]
+    fn check(&self, place: &Place) {
+        let keys = place.ok(&["key", "list", "--json"]).json();
+        let of = |state: Option<&str>| -> BTreeSet<String> {
+            let keys = keys.as_array().unwrap().iter();
+            let keys = keys.filter(|key| state.is_none_or(|state| key["state_now"] == state));
+            keys.map(|key| key["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert!(of(None).is_superset(&self.issued));
+        assert!(of(Some("revoked")).is_superset(&self.revoked));
+        let verified = place.ok(&["audit", "verify", "--json"]).json();
+        assert_eq!(verified["whole"], true);
+        assert!(verified["rows"].as_u64().unwrap() >= self.audit_rows);
+        let incidents = incident_ids(place);
+        assert!(incidents.is_superset(&self.incidents), "{incidents:?} {:?}", self.incidents);
+    }
+}
+
+fn incident_ids(place: &Place) -> BTreeSet<String> {
+    let incidents = place.ok(&["incident", "list", "--all", "--json"]).json();
+    incidents.as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until what the server has booked on each key equals the sum of the journal's events.
+#[track_caller]
+pub(crate) fn assert_books_equal_journal(place: &Place, server: &Server, names: &[String]) {
+    let store = open_store(place);
+    for name in names {
+        let id = store.key_by_name(name).unwrap().unwrap().key.id;
+        let mut last = String::new();
+        let start = Instant::now();
+        loop {
+            let events = journalled(place);
+            let sum: NanoUsd =
+                events.iter().filter(|event| event.request.key == id).map(|event| event.cost).sum();
+            let shown = server.admin(&format!("/api/v1/keys/{name}"));
+            let spent = &shown["live"]["spent_month"];
+            if *spent == serde_json::to_value(sum).unwrap() && sum > NanoUsd::ZERO {
+                break;
+            }
+            last.clear();
+            last.push_str(&format!("{name}: booked {spent}, journalled {sum:?}"));
+            assert!(start.elapsed() < Duration::from_secs(20), "{last}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost() {
+    let mock = Mock::start();
+    let place = Place::with_config(&mock, "[storage]\ncheckpoint_every_s = 1\n");
+    let names: Vec<String> = (0..CALLERS).map(|i| format!("caller-{i}")).collect();
+    let keys: Vec<Secret> = names.iter().map(|name| place.issue(name, &[])).collect();
+    let theft = stolen(&place, "steady");
+    let mut rng = Rng::new(20_260_101);
+    let mut acknowledged = Acknowledged::default();
+    let mut server = place.serve();
+    let refused = theft.steal(&server);
+    wait_for("a containment", || containment(&place));
+    // With the containment lifted, only what was learned can tell the thief.
+    place.ok(&["incident", "lift", &wait_for("a containment", || containment(&place))]);
+    acknowledged.incidents = incident_ids(&place);
+    let (mut seen, mut start_slowest, mut started_fastest) = (0, Duration::ZERO, Duration::MAX);
+    for round in 0..ROUNDS {
+        let load = Load::start(&server, &keys);
+        acknowledged.change(&place, round);
+        std::thread::sleep(Duration::from_millis(rng.below(700)));
+        let killed = Instant::now();
+        server.kill();
+        let served = load.served_by(killed.checked_sub(GRACE).unwrap());
+        seen += served.len();
+        let start = Instant::now();
+        server = place.serve();
+        start_slowest = start_slowest.max(start.elapsed());
+        started_fastest = started_fastest.min(start.elapsed());
+        assert_eq!(theft.send(&server, &refused).status, 403, "round {round}");
+        acknowledged.check(&place);
+        let kept: HashSet<String> =
+            journalled(&place).iter().map(|event| event.request.id.to_string()).collect();
+        let lost: Vec<&String> = served.iter().filter(|id| !kept.contains(*id)).collect();
+        assert!(lost.is_empty(), "round {round}: lost {lost:?} of {}", served.len());
+    }
+    assert!(seen > 100, "too little load to tell: {seen}");
+    assert!(started_fastest < Duration::from_secs(1), "{started_fastest:?} to {start_slowest:?}");
+    // Every key is used once more, so that the server has it in memory.
+    for key in &keys {
+        assert_eq!(server.client().status(key), 200);
+    }
+    assert_books_equal_journal(&place, &server, &names);
+    theft.assert_owner_is_served(&server);
+    server.stop();
+}
+
+fn containment(place: &Place) -> Option<String> {
+    let shown: Value = place.ok(&["key", "show", "steady", "--json"]).json();
+    shown["containments"].as_array()?.iter().find_map(|c| Some(c["id"].as_str()?.to_owned()))
+}
