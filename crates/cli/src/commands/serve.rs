@@ -30,9 +30,20 @@ pub(crate) struct Args {
     /// Address to listen on, instead of the configured one
     #[arg(long)]
     listen: Option<std::net::SocketAddr>,
+    /// Address the admin API listens on, instead of the configured one
+    #[arg(long)]
+    admin_listen: Option<std::net::SocketAddr>,
     /// Write the addresses to this file, as JSON, once requests are served
     #[arg(long, value_name = "FILE", hide = true)]
     ready_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// What the command line says goes before what the file says.
+    fn apply(&self, config: &mut Config) {
+        config.server.listen = self.listen.unwrap_or(config.server.listen);
+        config.admin.listen = self.admin_listen.unwrap_or(config.admin.listen);
+    }
 }
 
 /// How often the configuration file is looked at.
@@ -42,9 +53,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let mut loaded = load(common)?;
-    if let Some(listen) = args.listen {
-        loaded.config.server.listen = listen;
-    }
+    args.apply(&mut loaded.config);
     anyhow::ensure!(
         !loaded.config.providers.is_empty(),
         "no provider is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or write a [[provider]] section and name the file with --config"
@@ -207,8 +216,6 @@ fn reload(app: &App, path: Option<&Path>, args: &Args) {
 
 fn read(path: &Path, args: &Args) -> anyhow::Result<Config> {
     let mut config = load::read(path)?;
-    if let Some(listen) = args.listen {
-        config.server.listen = listen;
-    }
+    args.apply(&mut config);
     Ok(config)
 }
