@@ -16,10 +16,6 @@ mod state;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Faster than the system's for many small blocks on few threads, and gives memory back in the background.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use clap::{Parser, Subcommand};
 
 /// Guards LLM API keys: a gateway that notices when a key is stolen and stops the thief while the owner works on.
