@@ -181,7 +181,11 @@ fn check(seed: u64, steps: usize) {
             let (was, is) = (life.rig.gateway.live.view_key(*key, now), restarted.live.view_key(*key, now));
             let spent = |view: &Option<tokenwatch_gateway::live::KeyView>| view.as_ref().unwrap().spent_month;
             assert_eq!(spent(&is), spent(&was), "money, seed {seed}, from {from}");
-            assert!(again.get(key) == Some(bytes), "state of {key}, seed {seed}, from {from} of {}", journal.len());
+            assert!(
+                again.get(key) == Some(bytes),
+                "state of {key}, seed {seed}, from {from} of {}",
+                journal.len()
+            );
         }
     }
 }
@@ -241,7 +245,8 @@ fn an_idle_key_is_dropped_and_loaded_again_with_its_money() {
     let secret = rig.add_key(1, Policy { budgets, ..Policy::default() });
     let ask = || {
         let mock = [("x-mock-input-tokens", "1")];
-        rig.run(rig.client.send_http(post(CHAT, &chat(&json!({"max_tokens": 20})), secret.expose(), &mock))).unwrap()
+        rig.run(rig.client.send_http(post(CHAT, &chat(&json!({"max_tokens": 20})), secret.expose(), &mock)))
+            .unwrap()
     };
     assert_eq!(ask().status, 200);
     rig.events(1);
