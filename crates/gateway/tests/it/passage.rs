@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokenwatch_gateway::settings::HttpLimits;
 use tokenwatch_model::containment::Action;
 use tokenwatch_model::key::{KeyState, Policy};
+use tokenwatch_model::limit::Budgets;
+use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_model::scope::Scope;
@@ -159,6 +161,29 @@ fn a_websocket_echoes_until_it_is_cut() {
     assert!(event.response_bytes > 10 && event.request.request_bytes > 10, "{event:?}");
     assert_eq!(event.request.model, "gpt-4o-mini");
     assert!(rig.mock.seen().iter().all(|seen| !seen.mentions("sk-tw-")));
+}
+
+#[test]
+fn a_websocket_ends_with_its_budget() {
+    let rig = Rig::start(Setup { reserve_output_tokens: 10, ..Setup::default() });
+    let budget = NanoUsd(1_000 * OUTPUT);
+    let policy = with_endpoints(&[Endpoint::Realtime]);
+    let secret =
+        rig.add_key(1, Policy { budgets: Budgets { total: Some(budget), ..Budgets::default() }, ..policy });
+    let mut raw: Raw = rig.connect();
+    raw.write(upgrade(&secret, "?model=gpt-4o-mini"));
+    raw.read_until(|read| read.contains("\r\n\r\n"));
+    // Each is echoed: some 100 bytes up and down.
+    for n in 0..10_000 {
+        let text = format!("{n:0100}");
+        raw.write(Frame::text(&text).encode(Some([1, 2, 3, 4])));
+        if !raw.read_until(|read| read.contains(&text)).contains(&text) {
+            break;
+        }
+    }
+    let event = rig.event();
+    assert_eq!(event.outcome, Outcome::Cut(Cut::Budget));
+    assert!(event.cost >= budget && event.cost.0 < budget.0 + 100 * OUTPUT, "{:?}", event.cost);
 }
 
 #[test]

@@ -117,9 +117,23 @@ fn failing_provider(dialect: Dialect) -> Case {
     Case { seen_before: 5, ..Case::new(rig, request) }.retrying()
 }
 
+/// A scope that a plain request is outside of.
+fn scope_without(refusal: Refusal) -> Scope {
+    let scope = Scope::default();
+    match refusal {
+        Refusal::ProviderNotInScope => Scope { providers: Some(Vec::new()), ..scope },
+        Refusal::ModelNotInScope => Scope { models: Some(Vec::new()), ..scope },
+        Refusal::EndpointNotInScope => Scope { endpoints: Some(vec![Endpoint::Files]), ..scope },
+        Refusal::NetworkNotInScope => {
+            Scope { networks: Some(vec!["192.0.2.0/24".parse().unwrap()]), ..scope }
+        }
+        Refusal::HourNotInScope => Scope { hours: Some(vec![3]), ..scope },
+        _ => Scope { payload_bytes_max: Some(16), ..scope },
+    }
+}
+
 /// `None` for what takes more than one request: see the modules on hostile input and containment.
 fn provoke(refusal: Refusal, dialect: Dialect) -> Option<Case> {
-    let none = || Some(Vec::new());
     let case = match refusal {
         Refusal::Judged | Refusal::BodyTimeout => return None,
         Refusal::MissingCredential => Case::new(rig(), plain(dialect, "")),
@@ -147,23 +161,12 @@ fn provoke(refusal: Refusal, dialect: Dialect) -> Option<Case> {
             let clamp = Clamp { requests_per_minute: Some(0), ..Clamp::default() };
             Case::with_action(dialect, Action::Clamp(clamp)).retrying()
         }
-        Refusal::ProviderNotInScope => {
-            Case::with_scope(dialect, Scope { providers: none(), ..Scope::default() })
-        }
-        Refusal::ModelNotInScope => Case::with_scope(dialect, Scope { models: none(), ..Scope::default() }),
-        Refusal::EndpointNotInScope => {
-            Case::with_scope(dialect, Scope { endpoints: Some(vec![Endpoint::Files]), ..Scope::default() })
-        }
-        Refusal::NetworkNotInScope => {
-            let networks = Some(vec!["192.0.2.0/24".parse().unwrap()]);
-            Case::with_scope(dialect, Scope { networks, ..Scope::default() })
-        }
-        Refusal::HourNotInScope => {
-            Case::with_scope(dialect, Scope { hours: Some(vec![3]), ..Scope::default() })
-        }
-        Refusal::PayloadTooLarge => {
-            Case::with_scope(dialect, Scope { payload_bytes_max: Some(16), ..Scope::default() })
-        }
+        Refusal::ProviderNotInScope
+        | Refusal::ModelNotInScope
+        | Refusal::EndpointNotInScope
+        | Refusal::NetworkNotInScope
+        | Refusal::HourNotInScope
+        | Refusal::PayloadTooLarge => Case::with_scope(dialect, scope_without(refusal)),
         Refusal::Limit(kind) => limited(dialect, kind),
         Refusal::Budget(window) => out_of_money(dialect, window),
         Refusal::BadHttp => {

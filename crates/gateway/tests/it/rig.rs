@@ -1,42 +1,40 @@
 //! A gateway with its workers, a mock provider behind it, and ports that a test can look into.
 
-use std::collections::HashMap;
-use std::fmt::Debug;
 use std::future::Future;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{HeaderMap, Request};
-use http_body_util::Full;
-use serde_json::{Value, json};
 use tokenwatch_detect::{Config, Engine, FleetPriors};
 use tokenwatch_gateway::registry::KeyEntry;
 use tokenwatch_gateway::settings::{Credential, HttpLimits, Provider, Settings};
-use tokenwatch_gateway::{FindingSink, Gateway, Ports, Workers, WorkersConfig, listen};
+use tokenwatch_gateway::{Gateway, Ports, Workers, WorkersConfig, listen};
 use tokenwatch_model::containment::{Action, Containment};
-use tokenwatch_model::event::{JournalRecord, UsageEvent};
-use tokenwatch_model::finding::Finding;
+use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::{ContainmentId, KeyId};
 use tokenwatch_model::key::{Key, KeyState, Policy, StoredKey, Workload};
 use tokenwatch_model::limit::Limits;
 use tokenwatch_model::money::{NanoUsd, PicoUsdPerToken};
-use tokenwatch_model::network::{AddressFacts, NetworkFacts, NetworkKind};
-use tokenwatch_model::ports::{Clock, EventSink, Random, StateError, StateSource};
+use tokenwatch_model::network::AddressFacts;
+use tokenwatch_model::ports::Clock;
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
 use tokenwatch_model::time::{SECOND, Timestamp};
 use tokenwatch_model::usage::UsageSource;
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
-use tokenwatch_testkit::client::{Answer, LoadClient, SendError};
+use tokenwatch_testkit::client::LoadClient;
 use tokenwatch_testkit::provider::{MockConfig, MockProvider, Recording};
 use tokenwatch_testkit::rng::Rng;
 use tokenwatch_wire::price::{Price, PriceTable};
 use tokenwatch_wire::request::ShapeKey;
+
+mod calls;
+mod ports;
+
+pub(crate) use calls::*;
+pub(crate) use ports::*;
 
 /// What every wait in a test gives up after.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,109 +49,6 @@ pub(crate) const TOKENS_PER_DAY: u64 = 1 << 40;
 pub(crate) const INPUT: u64 = 1_000;
 pub(crate) const OUTPUT: u64 = 4_000;
 pub(crate) const CACHED: u64 = 250;
-
-/// A clock that stands still until it is told.
-pub(crate) struct TestClock(AtomicU64);
-
-impl TestClock {
-    pub(crate) fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
-    }
-
-    pub(crate) fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds * SECOND, Ordering::SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
-    }
-}
-
-struct Seeded(Mutex<Rng>);
-
-impl Random for Seeded {
-    fn fill(&self, bytes: &mut [u8]) {
-        let mut rng = self.0.lock().unwrap();
-        bytes.fill_with(|| rng.next_u64() as u8);
-    }
-}
-
-/// The journal, the findings and the stored states in memory.
-#[derive(Default)]
-pub(crate) struct Memory {
-    records: Mutex<Vec<JournalRecord>>,
-    findings: Mutex<Vec<Finding>>,
-    contained: AtomicU64,
-    /// Stored states; an error stands for a store that can not be read.
-    pub(crate) states: Mutex<HashMap<KeyId, Result<Vec<u8>, String>>>,
-}
-
-impl Memory {
-    pub(crate) fn records(&self) -> Vec<JournalRecord> {
-        self.records.lock().unwrap().clone()
-    }
-
-    pub(crate) fn findings(&self) -> Vec<Finding> {
-        self.findings.lock().unwrap().clone()
-    }
-
-    pub(crate) fn contained(&self) -> u64 {
-        self.contained.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn events(&self) -> Vec<UsageEvent> {
-        let usage = |record: &JournalRecord| match record {
-            JournalRecord::Usage(event) => Some(event.clone()),
-            _ => None,
-        };
-        self.records.lock().unwrap().iter().filter_map(usage).collect()
-    }
-}
-
-impl EventSink for Memory {
-    fn push(&self, record: JournalRecord) -> bool {
-        self.records.lock().unwrap().push(record);
-        true
-    }
-}
-
-impl FindingSink for Memory {
-    fn found(&self, finding: Finding) {
-        self.findings.lock().unwrap().push(finding);
-    }
-
-    fn contained(&self, _: KeyId) {
-        self.contained.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl StateSource for Memory {
-    fn load(&self, key: KeyId) -> Result<Option<Vec<u8>>, StateError> {
-        let found = self.states.lock().unwrap().get(&key).cloned();
-        found.transpose().map_err(|detail| StateError { key, detail })
-    }
-}
-
-/// Networks by the first number of an address.
-struct Networks;
-
-impl AddressFacts for Networks {
-    fn facts(&self, address: IpAddr) -> NetworkFacts {
-        let IpAddr::V4(v4) = address else { return NetworkFacts::default() };
-        let (asn, kind) = match v4.octets()[0] {
-            198 => (64_500, NetworkKind::Hosting),
-            203 => (64_666, NetworkKind::Vpn),
-            _ => (0, NetworkKind::Private),
-        };
-        NetworkFacts { asn, kind, ..NetworkFacts::default() }
-    }
-
-    fn organisation(&self, _: u32) -> Option<&str> {
-        None
-    }
-}
 
 /// What a test may set before the start.
 pub(crate) struct Setup {
@@ -477,121 +372,4 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "gave up waiting: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// A chat request body.
-pub(crate) fn chat(fields: &Value) -> Value {
-    let mut body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}]});
-    merge(&mut body, fields);
-    body
-}
-
-/// A message request body, Anthropic's.
-pub(crate) fn message(fields: &Value) -> Value {
-    let mut body = json!({"model": "claude-haiku-4-5", "max_tokens": 64,
-        "messages": [{"role": "user", "content": "Say hello."}]});
-    merge(&mut body, fields);
-    body
-}
-
-fn merge(body: &mut Value, fields: &Value) {
-    for (name, value) in fields.as_object().into_iter().flatten() {
-        body[name] = value.clone();
-    }
-}
-
-pub(crate) fn get(path: &str, secret: &Secret) -> Request<Full<Bytes>> {
-    Request::get(path)
-        .header("authorization", format!("Bearer {}", secret.expose()))
-        .body(Full::default())
-        .unwrap()
-}
-
-/// A JSON request with the credential where its dialect has it.
-pub(crate) fn post(path: &str, body: &Value, secret: &str, headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
-    post_bytes(path, body.to_string().into_bytes(), secret, headers)
-}
-
-pub(crate) fn post_bytes(
-    path: &str,
-    body: Vec<u8>,
-    secret: &str,
-    headers: &[(&str, &str)],
-) -> Request<Full<Bytes>> {
-    let mut builder = Request::post(path).header("content-type", "application/json");
-    builder = if path.contains("/messages") {
-        builder.header("x-api-key", secret).header("anthropic-version", "2023-06-01")
-    } else {
-        builder.header("authorization", format!("Bearer {secret}"))
-    };
-    for (name, value) in headers {
-        builder = builder.header(*name, *value);
-    }
-    builder.body(Full::new(body.into())).unwrap()
-}
-
-/// What came back, whole or not.
-pub(crate) type Back = Result<(Answer, Option<SendError>), SendError>;
-
-/// `code` of an error body in either dialect.
-pub(crate) fn error_code(body: &[u8]) -> String {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let error = &body["error"];
-    let code = error["code"].as_str().or_else(|| error["details"]["error_code"].as_str());
-    code.unwrap_or_default().to_owned()
-}
-
-/// Everything an answer says, for looking for secrets.
-pub(crate) fn everything(headers: &HeaderMap, body: &[u8]) -> String {
-    format!("{headers:?} {}", String::from_utf8_lossy(body))
-}
-
-/// A connection on which a test writes bytes of its choice.
-pub(crate) struct Raw(pub(crate) TcpStream);
-
-impl Raw {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self(stream)
-    }
-
-    /// Writes; a peer that is gone already is no failure.
-    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let _ = self.0.write_all(bytes.as_ref());
-        self
-    }
-
-    /// Reads until `enough` of what came so far, or the end.
-    pub(crate) fn read_until(&mut self, enough: impl Fn(&str) -> bool) -> String {
-        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
-        while !enough(&String::from_utf8_lossy(&all)) {
-            match self.0.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => all.extend_from_slice(&buffer[..n]),
-            }
-        }
-        String::from_utf8_lossy(&all).into_owned()
-    }
-
-    /// Reads to the end of the connection.
-    pub(crate) fn read_all(&mut self) -> String {
-        self.read_until(|_| false)
-    }
-}
-
-/// A raw request with `Content-Length`.
-pub(crate) fn raw_post(path: &str, secret: &Secret, body: &str, headers: &str) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n{headers}\r\n{body}",
-        secret.expose(),
-        body.len()
-    )
-}
-
-/// For assertions about a value's printed form.
-pub(crate) fn printed(value: &impl Debug) -> String {
-    format!("{value:?}")
 }

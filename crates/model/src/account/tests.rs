@@ -1,4 +1,4 @@
-//! Tests of `account`.
+//! Tests of accounts.
 
 use proptest::prelude::*;
 
@@ -74,7 +74,52 @@ fn concurrency_counts_what_is_in_flight() {
     assert!(account.reserve(START, &limits, &Budgets::default(), ask(1)).is_ok());
 }
 
+#[test]
+fn what_is_cancelled_uses_up_nothing() {
+    let limits = Limits { requests_per_minute: Some(1), concurrency: Some(1), ..Limits::default() };
+    let budgets = Budgets { total: Some(NanoUsd::from_cents(1)), ..Budgets::default() };
+    let mut account = Account::default();
+    for _ in 0..3 {
+        let reservation = account.reserve(START, &limits, &budgets, ask(1)).unwrap();
+        account.cancel(reservation, START);
+    }
+    assert_eq!((account.reserved(), account.in_flight()), (NanoUsd::ZERO, 0));
+    // Cancelled after its minute is over, it leaves the minute before.
+    let late = START.plus(MINUTE);
+    let reservation = account.reserve(START, &limits, &budgets, ask(1)).unwrap();
+    account.roll(late);
+    account.cancel(reservation, START);
+    assert!(account.reserve(late, &limits, &budgets, ask(1)).is_ok());
+}
+
 proptest! {
+    /// Requests that are counted when they have ended, in any order, are counted like those that were counted
+    /// when they began: a replayed account is the live one.
+    #[test]
+    fn the_order_of_counting_does_not_matter(mut at in prop::collection::vec(0u64..400, 1..80)) {
+        let mut live = Account::default();
+        let now = START.plus(400 * crate::time::SECOND);
+        let in_order = { let mut sorted = at.clone(); sorted.sort_unstable(); sorted };
+        for second in in_order {
+            let time = START.plus(second * crate::time::SECOND);
+            let limits = Limits::default();
+            let reservation = live.reserve(time, &limits, &Budgets::default(), ask(0)).unwrap();
+            live.settle(reservation, time, 3, NanoUsd::ZERO);
+        }
+        let mut late = Account::default();
+        at.rotate_left(1);
+        for second in at {
+            let time = START.plus(second * crate::time::SECOND);
+            for (i, &length) in WINDOWS.iter().enumerate() {
+                late.requests[i].add_at(time, length, 1);
+            }
+            late.book(time, 3, NanoUsd::ZERO);
+        }
+        live.roll(now);
+        late.roll(now);
+        prop_assert_eq!(live, late);
+    }
+
     /// Whatever is reserved and settled in whatever order, a budget is never promised twice, and the
     /// money booked is the sum of what was settled.
     #[test]
