@@ -118,7 +118,11 @@ impl State {
         let count = taken.len();
         let checkpoints: Vec<Checkpoint> =
             taken.into_iter().map(|(key, seq, body)| Checkpoint { key, seq, body }).collect();
-        self.store.save_checkpoints(&checkpoints, &positions)?;
+        if let Err(error) = self.store.save_checkpoints(&checkpoints, &positions) {
+            // Otherwise an idle key would be dropped from memory and come back without what it spent since.
+            gateway.live.mark_unsaved(checkpoints.iter().map(|checkpoint| checkpoint.key));
+            return Err(error.into());
+        }
         Ok(count)
     }
 
