@@ -223,7 +223,11 @@ impl State {
             self.unsaved.insert(key, Checkpoint { key, seq, body });
         }
         // What can not be saved now is kept: the next places in the journal would cover it.
-        self.store.save_checkpoints(self.unsaved.values(), &positions)?;
+        if let Err(error) = self.store.save_checkpoints(self.unsaved.values(), &positions) {
+            // Otherwise an idle key would be dropped from memory and come back without what it spent since.
+            gateway.live.mark_unsaved(self.unsaved.keys().copied());
+            return Err(error.into());
+        }
         let count = self.unsaved.len();
         self.unsaved = HashMap::new();
         if feedback_told != self.feedback_told() {

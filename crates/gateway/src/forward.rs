@@ -100,7 +100,7 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
 }
 
 /// Waits for `future`, but no longer than until the request is cut; the future is then dropped.
-async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F) -> Result<F::Output, Cut> {
+pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F) -> Result<F::Output, Cut> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
         if let Some(cut) = flight.as_ref().and_then(|flight| flight.poll_cut(cx)) {

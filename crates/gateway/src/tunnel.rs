@@ -25,11 +25,11 @@ use crate::answer::AnswerBody;
 use crate::body::OutBody;
 use crate::credential::decode_percent;
 use crate::flight::Flight;
-use crate::forward::{clean_answer, outgoing_headers};
+use crate::forward::{clean_answer, outgoing_headers, until_cut};
 use crate::gateway::Gateway;
 use crate::path::{Heard, Prepared, admit, header};
 use crate::pool::Pool;
-use crate::refuse::{Stop, refuse, upstream_failed};
+use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
 use crate::settings::{Settings, credential_field};
 use crate::ticket::{Consumed, Ticket};
 
@@ -89,7 +89,14 @@ pub(crate) async fn open(
         open.forwarded = true;
     }
     let http = &settings.http;
-    match pool.exchange(&provider.origin, request, http.connect_timeout, http.answer_timeout).await {
+    let flight = ticket.get().and_then(|open| open.flight.clone());
+    let exchange = pool.exchange(&provider.origin, request, http.connect_timeout, http.answer_timeout);
+    let exchanged = match until_cut(flight, exchange).await {
+        Ok(exchanged) => exchanged,
+        // The ticket ends as cut when it is dropped.
+        Err(cut) => return report_cut(&settings, provider.dialect, ticket.id(), cut),
+    };
+    match exchanged {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch(ticket, response, client, ask.cost)
         }

@@ -127,6 +127,17 @@ impl Live {
         taken
     }
 
+    /// Says that checkpoints that were taken could not be saved: they are taken again, and their keys stay in
+    /// memory until then.
+    pub fn mark_unsaved(&self, keys: impl IntoIterator<Item = KeyId>) {
+        for key in keys {
+            let mut guard = self.shard(key);
+            if let Some(mind) = guard.keys.get_mut(&key).and_then(|live| live.mind.as_mut()) {
+                mind.dirty = true;
+            }
+        }
+    }
+
     /// Puts a stored checkpoint in place, unless the key's state is in memory already.
     ///
     /// # Errors

@@ -147,6 +147,22 @@ fn a_request_that_waits_for_its_answer_is_cut_too() {
 }
 
 #[test]
+fn a_whole_answer_is_broken_off_and_booked_whole() {
+    let rig = rig();
+    let secret = rig.key();
+    let mut raw = rig.connect();
+    // Far more than fits into the buffers of the sockets.
+    let body = json!({"model": "text-embedding-3-small", "input": vec!["x"; 500], "dimensions": 4096});
+    raw.write(raw_post("/v1/embeddings", &secret, &body.to_string(), "x-mock-input-tokens: 120\r\n"));
+    raw.read_until(|read| read.len() > 1_000);
+    rig.contain(1, 1, 1, Action::Suspend);
+    let rest = raw.read_all();
+    assert!(!rest.ends_with('}'), "the answer was whole");
+    let event = rig.event();
+    assert_eq!((event.outcome, event.usage.input), (Outcome::Cut(Cut::Containment), 120));
+}
+
+#[test]
 fn an_older_revision_never_undoes_a_newer() {
     let rig = rig();
     let secret = rig.key();

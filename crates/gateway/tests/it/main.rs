@@ -7,6 +7,8 @@ mod budgets;
 #[cfg(test)]
 mod containment;
 #[cfg(test)]
+mod encrypted;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod passage;

@@ -252,6 +252,10 @@ fn an_idle_key_is_dropped_and_loaded_again_with_its_money() {
     rig.events(1);
     let later = NOON.plus(2 * HOUR);
     assert_eq!(rig.gateway.live.evict(later), 0, "what is not saved stays");
+    // Taken, but then the disk is full.
+    let taken = rig.gateway.live.take_checkpoints();
+    rig.gateway.live.mark_unsaved(taken.into_iter().map(|(key, ..)| key));
+    assert_eq!(rig.gateway.live.evict(later), 0, "what could not be saved stays");
     for (key, _, bytes) in rig.gateway.live.take_checkpoints() {
         rig.memory.states.lock().unwrap().insert(key, Ok(bytes));
     }

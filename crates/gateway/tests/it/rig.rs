@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     /// What the mock accepts.
     pub(crate) accepted: Vec<&'static str>,
     pub(crate) workers: usize,
+    /// TLS towards clients.
+    pub(crate) server_tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Default for Setup {
@@ -74,6 +76,7 @@ impl Default for Setup {
             credentials: vec![PROVIDER_KEYS[0]],
             accepted: PROVIDER_KEYS.to_vec(),
             workers: 1,
+            server_tls: None,
         }
     }
 }
@@ -107,7 +110,7 @@ impl Rig {
         };
         let (mock_address, mock) = MockProvider::spawn(runtime.handle(), config).unwrap();
         let (gateway, clock, memory) = assemble(settings(&setup, mock_address), NOON);
-        let (workers, address) = listen_on(&gateway, setup.workers);
+        let (workers, address) = listen_on(&gateway, &setup);
         let client = LoadClient::new(address, PATIENCE);
         let workers = Some(workers);
         Self { gateway, address, mock, mock_address, clock, memory, client, workers, runtime, setup }
@@ -259,14 +262,15 @@ fn assemble(settings: Settings, now: Timestamp) -> (Arc<Gateway>, Arc<TestClock>
     (Arc::new(Gateway::new(engine, settings, ports, metrics)), clock, memory)
 }
 
-pub(crate) fn listen_on(gateway: &Arc<Gateway>, workers: usize) -> (Workers, SocketAddr) {
+fn listen_on(gateway: &Arc<Gateway>, setup: &Setup) -> (Workers, SocketAddr) {
     let first = listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = first.local_addr().unwrap();
     let mut listeners = vec![first];
-    listeners.extend((1..workers).map(|_| listen::bind(address).unwrap()));
+    listeners.extend((1..setup.workers).map(|_| listen::bind(address).unwrap()));
     let roots = rustls::RootCertStore::empty();
     let client_tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let config = WorkersConfig { listeners, server_tls: None, client_tls: Arc::new(client_tls) };
+    let config =
+        WorkersConfig { listeners, server_tls: setup.server_tls.clone(), client_tls: Arc::new(client_tls) };
     (Workers::start(gateway, config).unwrap(), address)
 }
 
