@@ -219,7 +219,10 @@ fn check(refusal: Refusal, dialect: Dialect) {
         Dialect::OpenAi => assert!(body["error"]["message"].is_string() && body["type"].is_null(), "{what}"),
         Dialect::Anthropic => assert!(body["type"] == "error" && body["request_id"].is_string(), "{what}"),
     }
-    assert_eq!(answer.header("x-should-retry"), Some(refusal.may_retry().to_string().as_str()), "{what}");
+    // A limit without a time to wait for can never be met: a retry would only ask again.
+    let can_never_fit = matches!(refusal, Refusal::Limit(_) | Refusal::Clamped) && !has_retry_after;
+    let should_retry = (refusal.may_retry() && !can_never_fit).to_string();
+    assert_eq!(answer.header("x-should-retry"), Some(should_retry.as_str()), "{what}");
     assert_eq!(answer.header("retry-after").is_some(), has_retry_after, "{what}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let id = answer.header("x-tokenwatch-request-id").unwrap();
