@@ -69,7 +69,7 @@ impl Acknowledged {
     fn change(&mut self, place: &Place, round: u64) {
         let name = format!("made-{round}");
         place.issue(&name, &[]);
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             place.ok(&["key", "revoke", &name, "--reason", "test"]);
             self.revoked.insert(name.clone());
         }
