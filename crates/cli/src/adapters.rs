@@ -87,7 +87,9 @@ fn update_failed(error: UpdateError) -> RecordsError {
 
 impl Records for StoreRecords {
     fn keys(&self) -> Result<Vec<StoredKey>, RecordsError> {
-        self.0.keys().map_err(read_failed)
+        let mut keys = self.0.keys().map_err(read_failed)?;
+        keys.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        Ok(keys)
     }
 
     fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>, RecordsError> {

@@ -13,6 +13,9 @@ use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation
 use crate::manage::{Manager, invalid};
 use crate::records::RecordsError;
 
+/// Tries when somebody else changed a row meanwhile.
+const TRIES: usize = 5;
+
 /// An incident with what is needed to tell its story.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -75,9 +78,11 @@ impl Manager {
     ///
     /// When it is closed already.
     pub fn dismiss(&self, policy: &ResponsePolicy, id: &str, who: &str) -> Result<Effects, RecordsError> {
-        let case = self.case(id)?;
-        let effects = incident::dismiss(policy, &case.incident, &case.containments, who, self.clock.now());
-        self.write(effects.map_err(refused)?)
+        self.write(|| {
+            let case = self.case(id)?;
+            incident::dismiss(policy, &case.incident, &case.containments, who, self.clock.now())
+                .map_err(refused)
+        })
     }
 
     /// Closes an incident as a theft. Its containments stay until they expire, unless `lift`.
@@ -86,9 +91,11 @@ impl Manager {
     ///
     /// When it is closed already.
     pub fn resolve(&self, id: &str, lift: bool, who: &str) -> Result<Effects, RecordsError> {
-        let case = self.case(id)?;
-        let effects = incident::resolve(&case.incident, &case.containments, lift, who, self.clock.now());
-        self.write(effects.map_err(refused)?)
+        self.write(|| {
+            let case = self.case(id)?;
+            incident::resolve(&case.incident, &case.containments, lift, who, self.clock.now())
+                .map_err(refused)
+        })
     }
 
     /// Puts a containment on a key by hand.
@@ -104,11 +111,14 @@ impl Manager {
         expires: Option<Timestamp>,
         who: &str,
     ) -> Result<Effects, RecordsError> {
-        let key = self.find_key(key)?;
-        let incidents = self.records.incidents(true, Some(key.id), 1)?;
         let id = ContainmentId::from_bits(self.random.next_u64());
-        let order = Order { key: &key, incident: incidents.first(), id, action, reason, expires, who };
-        self.write(manual::contain(&order, self.clock.now()).map_err(order_refused)?)
+        self.write(|| {
+            let key = self.find_key(key)?;
+            let incidents = self.records.incidents(true, Some(key.id), 1)?;
+            let action = action.clone();
+            let order = Order { key: &key, incident: incidents.first(), id, action, reason, expires, who };
+            manual::contain(&order, self.clock.now()).map_err(order_refused)
+        })
     }
 
     /// Lifts one containment by hand.
@@ -123,11 +133,13 @@ impl Manager {
             ))
         };
         let id: ContainmentId = id.parse().map_err(|_| missing())?;
-        let containment = self.records.containment(id)?.ok_or_else(missing)?;
-        let containments = self.records.containments_of(containment.key)?;
-        let incident = containment.incident.map(|id| self.records.incident(id)).transpose()?.flatten();
-        let lifted = manual::lift(&containment, incident.as_ref(), &containments, who, self.clock.now());
-        self.write(lifted.map_err(refused)?)
+        self.write(|| {
+            let containment = self.records.containment(id)?.ok_or_else(missing)?;
+            let containments = self.records.containments_of(containment.key)?;
+            let incident = containment.incident.map(|id| self.records.incident(id)).transpose()?.flatten();
+            manual::lift(&containment, incident.as_ref(), &containments, who, self.clock.now())
+                .map_err(refused)
+        })
     }
 
     /// The plan of an open incident, made again from its last finding: what was proposed and can be approved.
@@ -174,14 +186,16 @@ impl Manager {
         action: &str,
         who: &str,
     ) -> Result<Effects, RecordsError> {
-        let plan = self.plan_again(policy, id)?;
-        if !plan.steps.iter().any(|step| step.action.name() == action) {
-            let proposed: Vec<&str> = plan.steps.iter().map(|step| step.action.name()).collect();
-            let proposed = if proposed.is_empty() { "nothing".to_owned() } else { proposed.join(", ") };
-            return Err(refused(format!("{action} is not proposed; proposed is {proposed}")));
-        }
-        let chosen = |step: &Step| step.action.name() == action;
-        self.write(tokenwatch_respond::approve(&plan, chosen, who, self.clock.now()))
+        self.write(|| {
+            let plan = self.plan_again(policy, id)?;
+            if !plan.steps.iter().any(|step| step.action.name() == action) {
+                let proposed: Vec<&str> = plan.steps.iter().map(|step| step.action.name()).collect();
+                let proposed = if proposed.is_empty() { "nothing".to_owned() } else { proposed.join(", ") };
+                return Err(refused(format!("{action} is not proposed; proposed is {proposed}")));
+            }
+            let chosen = |step: &Step| step.action.name() == action;
+            Ok(tokenwatch_respond::approve(&plan, chosen, who, self.clock.now()))
+        })
     }
 
     /// Adds a line to an incident's story.
@@ -190,13 +204,24 @@ impl Manager {
     ///
     /// When the incident is closed, or the text is empty.
     pub fn note(&self, id: &str, text: &str, who: &str) -> Result<Effects, RecordsError> {
-        let case = self.case(id)?;
-        let effects = incident::note(case.incident, text, who, self.clock.now()).map_err(change_refused)?;
-        self.write(effects)
+        self.write(|| {
+            let case = self.case(id)?;
+            incident::note(case.incident, text, who, self.clock.now()).map_err(change_refused)
+        })
     }
 
-    fn write(&self, effects: Effects) -> Result<Effects, RecordsError> {
-        self.records.apply(&effects)?;
-        Ok(effects)
+    /// Decides and writes; again when somebody else wrote meanwhile. While a thief knocks on, a server counts
+    /// refusals into the incident every second.
+    fn write(&self, decide: impl Fn() -> Result<Effects, RecordsError>) -> Result<Effects, RecordsError> {
+        let mut tries = TRIES;
+        loop {
+            let effects = decide()?;
+            tries -= 1;
+            match self.records.apply(&effects) {
+                Ok(()) => return Ok(effects),
+                Err(RecordsError::Conflict(_)) if tries > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

@@ -336,6 +336,9 @@ impl Manager {
     ) -> Result<Key, RecordsError> {
         let before = self.find_key(name)?;
         check_revision("key", &before.name, before.revision, seen)?;
+        if before.state == KeyState::Revoked {
+            return Err(refused(format!("{} is revoked for good: issue a new key", before.name)));
+        }
         let mut key = before.clone();
         change(&mut key);
         let fixed = Key {

@@ -10,6 +10,7 @@ use tokenwatch_console::manage::{Issued, KeySpec, Lifecycle, Manager};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::key::{Key, Workload};
+use tokenwatch_model::limit::Limits;
 use tokenwatch_model::time::{Timestamp, human_span, parse_span};
 
 use super::policy_args::PolicyArgs;
@@ -326,11 +327,12 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A value without its empty fields, for people.
+/// A value without its empty fields and with `unlimited` in words, for people.
 pub(super) fn compact(value: &impl Serialize) -> anyhow::Result<serde_json::Value> {
     fn strip(value: serde_json::Value) -> Option<serde_json::Value> {
         match value {
             serde_json::Value::Null => None,
+            serde_json::Value::Number(n) if n.as_u64() == Some(Limits::UNLIMITED) => Some(json!("unlimited")),
             serde_json::Value::Object(map) => {
                 let map: serde_json::Map<_, _> =
                     map.into_iter().filter_map(|(name, value)| Some((name, strip(value)?))).collect();
@@ -354,18 +356,20 @@ fn edit(common: &Common, manager: &Manager, args: EditArgs) -> anyhow::Result<()
         key.service = args.service.unwrap_or_else(|| key.service.clone());
         key.workload = args.workload.unwrap_or(key.workload);
     })?;
-    told(common, &key, manager.clock.now(), "is changed")
+    told(common, manager, &key, "is changed")
 }
 
 fn change(common: &Common, manager: &Manager, args: &ChangeArgs, change: Lifecycle) -> anyhow::Result<()> {
     let key = manager.change_life(&args.key, change, &args.reason, &who())?;
-    let now = manager.clock.now();
-    told(common, &key, now, &format!("is {}", key.state_at(now)))
+    let state = key.state_at(manager.clock.now());
+    told(common, manager, &key, &format!("is {state}"))
 }
 
-fn told(common: &Common, key: &Key, now: Timestamp, what: &str) -> anyhow::Result<()> {
+fn told(common: &Common, manager: &Manager, key: &Key, what: &str) -> anyhow::Result<()> {
     if common.json {
-        return output::json(&KeyOut { key, state_now: key.state_at(now) });
+        // Read again: its revision is a new one.
+        let key = manager.find_key(&key.id.to_string())?;
+        return output::json(&KeyOut { key: &key, state_now: key.state_at(manager.clock.now()) });
     }
     output::say(&format!("{} ({}) {what}; a running server knows within a second", key.name, key.id));
     Ok(())

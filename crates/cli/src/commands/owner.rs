@@ -73,7 +73,8 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             args.policy.apply(&mut spec.defaults);
             let owner = manager.add_owner(spec, &who())?;
             if common.json {
-                output::json(&owner)?;
+                // Read again: its revision is a new one.
+                output::json(&manager.find_owner(&owner.id.to_string())?)?;
             } else {
                 output::say(&format!("{} ({}) is registered", owner.name, owner.id));
             }
@@ -91,7 +92,8 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
                 owner.channel = args.channel.unwrap_or_else(|| owner.channel.clone());
             })?;
             if common.json {
-                output::json(&owner)?;
+                // Read again: its revision is a new one.
+                output::json(&manager.find_owner(&owner.id.to_string())?)?;
             } else {
                 output::say(&format!("{} is changed; its keys follow within a second", owner.name));
             }

@@ -15,12 +15,13 @@ use tokenwatch_model::id::KeyId;
 use tokenwatch_telemetry::logs::{self, Format};
 use tokenwatch_telemetry::told::ConfigReloaded;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::adapters::{StoreRecords, SystemClock, SystemRandom};
 use crate::app::{App, AppParts, Offer};
 use crate::config::Config;
-use crate::load::{self, Loaded, load};
+use crate::load::{self, load};
 use crate::state::{open_store, write_private};
 use crate::{Common, build, handover, output};
 
@@ -53,6 +54,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let mut loaded = load(common)?;
+    // A change while everything starts is a change, too.
+    let seen = loaded.path.as_deref().map(modified);
     args.apply(&mut loaded.config);
     anyhow::ensure!(
         !loaded.config.providers.is_empty(),
@@ -76,9 +79,22 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         listeners: handed_over()?,
         has_admin: true,
     };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // From here on it does not end the process. The others do until everything runs: a start can take a while,
+    // and to end it at any moment does no harm.
+    let hangup = listen_for(&runtime, SignalKind::hangup())?;
     let mut app = App::start(&dir, parts)?;
+    let signals = Signals {
+        terminate: listen_for(&runtime, SignalKind::terminate())?,
+        interrupt: listen_for(&runtime, SignalKind::interrupt())?,
+        hangup,
+    };
     logs::install_panic_hook(app.gateway.metrics.clone());
-    let served = serve(&mut app, &manager, &loaded, args);
+    let served = make_ready(&app, &manager, args).and_then(|()| {
+        let offer = app.take_offer();
+        let file = loaded.path.as_deref().zip(seen);
+        runtime.block_on(watch(&app, signals, offer, file, args))
+    });
     tracing::info!("shutting down: running requests get their time");
     app.stop()?;
     tracing::info!("stopped");
@@ -86,8 +102,20 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves until it is time to stop.
-fn serve(app: &mut App, manager: &Manager, loaded: &Loaded, args: &Args) -> anyhow::Result<()> {
+/// The signals that a server heeds.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+fn listen_for(runtime: &Runtime, kind: SignalKind) -> anyhow::Result<Signal> {
+    let _inside = runtime.enter();
+    Ok(signal(kind)?)
+}
+
+/// Says to everybody who waits for it that requests are served.
+fn make_ready(app: &App, manager: &Manager, args: &Args) -> anyhow::Result<()> {
     welcome(app, manager)?;
     if let Some(path) = &args.ready_file {
         let ready = json!({ "gateway": app.address, "admin": app.admin_address });
@@ -95,9 +123,7 @@ fn serve(app: &mut App, manager: &Manager, loaded: &Loaded, args: &Args) -> anyh
     }
     let admin = app.admin_address.map(|address| address.to_string()).unwrap_or_default();
     tracing::info!(address = %app.address, admin, "serving");
-    let offer = app.take_offer();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch(app, offer, loaded.path.as_deref(), args))
+    Ok(())
 }
 
 /// Issues a first key when there is none, and prints it once.
@@ -150,22 +176,25 @@ fn handed_over() -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// Waits for signals and changes of the configuration file; returns when it is time to stop.
-async fn watch(app: &App, offer: Option<Offer>, path: Option<&Path>, args: &Args) -> anyhow::Result<()> {
+async fn watch(
+    app: &App,
+    mut signals: Signals,
+    offer: Option<Offer>,
+    file: Option<(&Path, Option<Version>)>,
+    args: &Args,
+) -> anyhow::Result<()> {
+    let (path, mut seen) = file.unzip();
     let door = offer.as_ref().map(|offer| UnixListener::from_std(offer.door.listener()?)).transpose()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut changed = path.map(modified);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(app, path, args),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => reload(app, path, args),
             visitor = knock(door.as_ref()) => hand_over(visitor, offer.as_ref()),
             () = tokio::time::sleep(LOOK_EVERY) => {
                 let now = path.map(modified);
-                if now != changed {
-                    changed = now;
+                if now != seen {
+                    seen = now;
                     reload(app, path, args);
                 }
             }
@@ -192,8 +221,11 @@ fn hand_over(visitor: std::io::Result<UnixStream>, offer: Option<&Offer>) {
     }
 }
 
-/// When a file was last changed, and its length; `None` while it is away.
-fn modified(path: &Path) -> Option<(SystemTime, u64)> {
+/// When a file was last changed, and its length.
+type Version = (SystemTime, u64);
+
+/// The version of a file; `None` while it is away.
+fn modified(path: &Path) -> Option<Version> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -70,8 +70,45 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigErrors> {
 }
 
 fn section<T: DeserializeOwned + Default>(table: &mut Table, name: &str, errors: &mut Vec<String>) -> T {
-    let Some(value) = table.remove(name) else { return T::default() };
-    read(value, &format!("[{name}]"), errors).unwrap_or_default()
+    let place = format!("[{name}]");
+    match table.remove(name) {
+        None => T::default(),
+        Some(Value::Table(fields)) => {
+            let good = keep_good::<T>(fields, &|fields| fields, &place, errors);
+            read(Value::Table(good), &place, errors).unwrap_or_default()
+        }
+        Some(_) => {
+            errors.push(format!("{place}: must be a section with fields"));
+            T::default()
+        }
+    }
+}
+
+/// Tries each field by itself, so that every wrong one is told; `within` puts fields where they belong in the
+/// section. What is right stays.
+fn keep_good<T: DeserializeOwned>(
+    fields: Table,
+    within: &dyn Fn(Table) -> Table,
+    place: &str,
+    errors: &mut Vec<String>,
+) -> Table {
+    let mut good = Table::new();
+    for (name, value) in fields {
+        let alone = |value: Value| Table::from_iter([(name.clone(), value)]);
+        match value {
+            Value::Table(fields) => {
+                let deeper = |fields| within(alone(Value::Table(fields)));
+                let fields = keep_good::<T>(fields, &deeper, place, errors);
+                good.insert(name, Value::Table(fields));
+            }
+            value => {
+                if read::<T>(Value::Table(within(alone(value.clone()))), place, errors).is_some() {
+                    good.insert(name, value);
+                }
+            }
+        }
+    }
+    good
 }
 
 fn list<T: DeserializeOwned>(table: &mut Table, name: &str, errors: &mut Vec<String>) -> Vec<T> {
@@ -93,10 +130,66 @@ fn read<T: DeserializeOwned>(value: Value, place: &str, errors: &mut Vec<String>
     match value.try_into() {
         Ok(value) => Some(value),
         Err(error) => {
-            let text = error.to_string();
-            let text: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            errors.push(format!("{place}: {}", text.join("; ")));
+            let error = tell(place, &error.to_string());
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
             None
         }
+    }
+}
+
+/// The library's error on one line, with the field in front.
+fn tell(place: &str, text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let path = lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+    let said: Vec<&str> = lines().filter(|line| !line.starts_with("in `")).collect();
+    let said = said.join("; ");
+    match path {
+        Some(path) => format!("{place} {path}: {said}"),
+        None => format!("{place}: {said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, told: &[&str]) {
+        let errors = parse(text).err().map(|errors| errors.0).unwrap_or_default();
+        assert_eq!(errors.len(), told.len(), "{errors:#?}");
+        for (error, told) in errors.iter().zip(told) {
+            assert!(error.starts_with(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_told() {
+        check(
+            "[server]\nlisten = \"here\"\nworkers = \"many\"\nspeed = 9\nbody_bytes_max = 0\n",
+            &[
+                "[server] listen: invalid socket address",
+                "[server]: unknown field `speed`",
+                "[server] workers: invalid type",
+                "[server] body_bytes_max: must be",
+            ],
+        );
+        check(
+            "[defaults]\nmode = 3\n[defaults.limits]\nrequests_per_minute = -1\nrequests_per_day = 5\n\
+             [defaults.limts]\nrequests_per_minute = 1\nrequests_per_hour = 2\n",
+            &[
+                "[defaults] limits.requests_per_minute: ",
+                "[defaults]: unknown field `limts`",
+                "[defaults] mode: ",
+            ],
+        );
+        check("server = 1\nprovider = 2\n", &["[server]: must be a section", "[provider]: must be written"]);
+    }
+
+    #[test]
+    fn right_fields_beside_wrong_ones_are_read() {
+        check("[log]\nformat = \"json\"\nlevel = \"debug\"\n", &[]);
+        check("[containment]\nmode = \"full\"\n[containment.environments]\nstaging = \"observe\"\n", &[]);
     }
 }

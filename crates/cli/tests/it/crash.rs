@@ -17,7 +17,9 @@ use crate::past::{journalled, open_store, stolen};
 const ROUNDS: u64 = 20;
 const CALLERS: usize = 4;
 /// Events are on the disk 100 ms after they happened; the rest is for a machine that is busy with other tests.
-const GRACE: Duration = Duration::from_millis(600);
+const GRACE: Duration = Duration::from_millis(500);
+/// Answers of a round that have to be on the disk when the server is killed.
+const ANSWERS: usize = 20;
 
 /// Callers that send until they are told to stop, and what they were answered.
 struct Load {
@@ -47,6 +49,12 @@ impl Load {
         Self { stop, served, callers }
     }
 
+    /// Waits until so many answers are whole.
+    #[track_caller]
+    fn wait(&self, answers: usize) {
+        wait_for("answers", || (self.served.lock().unwrap().len() >= answers).then_some(()));
+    }
+
     /// Ids of the answers that were whole at a time.
     fn served_by(self, at: Instant) -> Vec<String> {
         self.stop.store(true, Ordering::Release);
@@ -69,7 +77,7 @@ impl Acknowledged {
     fn change(&mut self, place: &Place, round: u64) {
         let name = format!("made-{round}");
         place.issue(&name, &[]);
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             place.ok(&["key", "revoke", &name, "--reason", "test"]);
             self.revoked.insert(name.clone());
         }
@@ -145,7 +153,8 @@ fn nothing_acknowledged_is_lost() {
     for round in 0..ROUNDS {
         let load = Load::start(&server, &keys);
         acknowledged.change(&place, round);
-        std::thread::sleep(Duration::from_millis(rng.below(700)));
+        load.wait(ANSWERS);
+        std::thread::sleep(GRACE + Duration::from_millis(rng.below(300)));
         let killed = Instant::now();
         server.kill();
         let served = load.served_by(killed.checked_sub(GRACE).unwrap());
@@ -161,7 +170,7 @@ fn nothing_acknowledged_is_lost() {
         let lost: Vec<&String> = served.iter().filter(|id| !kept.contains(*id)).collect();
         assert!(lost.is_empty(), "round {round}: lost {lost:?} of {}", served.len());
     }
-    assert!(seen > 100, "too little load to tell: {seen}");
+    assert!(seen >= ANSWERS * ROUNDS as usize, "too little load to tell: {seen}");
     assert!(started_fastest < Duration::from_secs(1), "{started_fastest:?} to {start_slowest:?}");
     // Every key is used once more, so that the server has it in memory.
     for key in &keys {

@@ -1,11 +1,26 @@
 //! The real binary as processes: commands, servers, crashes, reloads, hand-overs.
 
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod first;
+#[cfg(test)]
 mod handover;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod many;
+#[cfg(test)]
 mod past;
+#[cfg(test)]
 mod power;
+#[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod secrets;
