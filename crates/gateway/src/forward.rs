@@ -210,7 +210,9 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             }
         }
     }
-    match spare {
+    // A later credential's provider may have begun to work, and charge for it: that is what has to be told then.
+    let in_doubt = last.as_ref().is_some_and(|error| error.failure != UpstreamFailure::Connect);
+    match spare.filter(|_| !in_doubt) {
         Some((response, taken)) => {
             if let Some(open) = ticket.get() {
                 open.forwarded = true;

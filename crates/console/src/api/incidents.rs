@@ -91,8 +91,9 @@ pub(crate) fn dismiss(call: &Call) -> Result<Reply, Problem> {
 }
 
 pub(crate) fn plan(call: &Call) -> Result<Reply, Problem> {
-    let policy = call.shared.api.policy.load();
-    Reply::json(&PlanOut::from(call.shared.api.manager.plan_again(&policy, call.value())?))
+    let api = &call.shared.api;
+    let normal = |key| Ok(api.gateway.live.normal(key));
+    Reply::json(&PlanOut::from(api.manager.plan_again(&api.policy.load(), &normal, call.value())?))
 }
 
 #[derive(Deserialize)]
@@ -132,7 +133,8 @@ pub(crate) fn approve(call: &Call) -> Result<Reply, Problem> {
     }
     let policy = call.shared.api.policy.load();
     let (manager, who) = (&call.shared.api.manager, call.caller.actor());
-    decide(call, || manager.approve(&policy, call.value(), action.name(), &who))?;
+    let normal = |key| Ok(call.shared.api.gateway.live.normal(key));
+    decide(call, || manager.approve(&policy, &normal, call.value(), action.name(), &who))?;
     show(call)
 }
 

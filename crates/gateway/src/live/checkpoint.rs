@@ -6,6 +6,7 @@ use tokenwatch_model::account::Account;
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::Normal;
 
 use super::{Live, LiveKey, Mind};
 
@@ -89,6 +90,15 @@ impl KeyCheckpoint {
         let checkpoint =
             Self { version: Self::VERSION, last: mind.last.clone(), account, learned: mind.learned.encode() };
         postcard::to_stdvec(&checkpoint).ok()
+    }
+
+    /// What the key usually does, from its stored checkpoint; `None` when too little was learned.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes can not be read.
+    pub fn normal(bytes: &[u8]) -> Result<Option<Normal>, DecodeCheckpointError> {
+        Ok(super::view::normal(&Self::decode(bytes)?.learned))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Mind, DecodeCheckpointError> {
