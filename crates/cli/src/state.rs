@@ -222,7 +222,9 @@ impl State {
         for (key, seq, body) in gateway.live.take_checkpoints() {
             self.unsaved.insert(key, Checkpoint { key, seq, body });
         }
-        // What can not be saved now is kept: the next places in the journal would cover it.
+        // What is saved must not be ahead of what is on the disk, or a crash would leave more booked than there
+        // are events. What can not be saved now is kept: the next places in the journal would cover it.
+        self.journal.handle().flush(FLUSH_WITHIN)?;
         self.store.save_checkpoints(self.unsaved.values(), &positions)?;
         let count = self.unsaved.len();
         self.unsaved = HashMap::new();
