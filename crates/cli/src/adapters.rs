@@ -266,3 +266,38 @@ const fn role_of(role: AdminRole) -> Role {
         AdminRole::Admin => Role::Admin,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokenwatch_console::admins::{self, AdminSpec};
+    use tokenwatch_console::manage::{KeySpec, Manager};
+    use tokenwatch_model::time::MINUTE;
+    use tokenwatch_store::Options;
+
+    use super::*;
+
+    #[test]
+    fn admin_tokens_go_through_the_store_and_end_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Arc::new(StoreRecords(Store::open(dir.path(), Options::default()).unwrap()));
+        let random = Arc::new(SystemRandom::open().unwrap());
+        let manager = Manager { records: records.clone(), clock: Arc::new(SystemClock), random };
+        let now = manager.clock.now();
+        let spec = |name: &str, expires| AdminSpec { name: name.into(), role: Role::Responder, expires };
+        let issued = manager.issue_admin(spec("ops", Some(now.plus(MINUTE))), "test").unwrap();
+        let hash = admins::parse(issued.secret.expose().as_bytes()).unwrap();
+        assert_eq!(records.admin(&hash, now).unwrap(), Some(("ops".into(), Role::Responder)));
+        assert_eq!(records.admin(&hash, now.plus(MINUTE)).unwrap(), None);
+        let taken = manager.issue_admin(spec("ops", None), "test");
+        assert!(matches!(taken, Err(RecordsError::Refused(_))));
+        assert_eq!(manager.admins().unwrap(), [issued.token]);
+        manager.revoke_admin("ops", "test").unwrap();
+        assert_eq!(records.admin(&hash, now).unwrap(), None);
+        assert!(matches!(manager.revoke_admin("nobody", "test"), Err(RecordsError::Missing(_))));
+        let unknown =
+            KeySpec { name: "x".into(), owner: Some("own_000000000000".into()), ..KeySpec::default() };
+        assert!(matches!(manager.issue(vec![unknown], "test"), Err(RecordsError::Missing(_))));
+    }
+}

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use crate::adapters::StoreRecords;
 use crate::build;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::handover::Door;
 use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
@@ -141,12 +141,14 @@ impl App {
         let workers = Workers::start(&gateway, WorkersConfig { listeners, server_tls, client_tls })?;
         state.take_over()?;
         let journal = state.handle();
+        let config::Admin { hosts, origins, .. } = config.admin.clone();
         let keeper = start_keeper(gateway.clone(), follower, state, config, shape_key, policy.clone())?;
         let admin = sockets
             .admin
             .map(|listener| {
-                let token = local_token(dir, inherits, manager.random.as_ref())?;
-                start_admin(listener, token, manager, &gateway, policy, keeper.0.clone(), journal)
+                let local = Some(local_token(dir, inherits, manager.random.as_ref())?);
+                let access = Access { hosts, origins, local };
+                start_admin(listener, access, manager, &gateway, policy, keeper.0.clone(), journal)
             })
             .transpose()?;
         let responder = (handle, responder);
@@ -228,7 +230,7 @@ fn local_token(dir: &Path, inherits: bool, random: &dyn Random) -> anyhow::Resul
 /// Starts the admin API.
 fn start_admin(
     listener: TcpListener,
-    local: SecretHash,
+    access: Access,
     manager: Manager,
     gateway: &Arc<Gateway>,
     policy: Arc<ArcSwap<ResponsePolicy>>,
@@ -242,7 +244,7 @@ fn start_admin(
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
         conditions: Arc::new(move || journal_conditions(&journal)),
-        access: Access { local: Some(local), ..Access::default() },
+        access,
         limits: ApiLimits::default(),
     };
     let (stop, stopped) = watch::channel(false);

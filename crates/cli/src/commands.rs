@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -11,6 +12,7 @@ pub(crate) mod owner;
 pub(crate) mod policy_args;
 pub(crate) mod provider;
 pub(crate) mod serve;
+pub(crate) mod top;
 
 use std::sync::Arc;
 

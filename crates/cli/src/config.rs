@@ -112,11 +112,15 @@ impl Default for Server {
 pub(crate) struct Admin {
     /// Address the admin API and `/metrics` listen on.
     pub(crate) listen: SocketAddr,
+    /// Host names under which it is reached, besides addresses and `localhost`.
+    pub(crate) hosts: Vec<SmolStr>,
+    /// Origins of web pages that may call it, besides its own.
+    pub(crate) origins: Vec<SmolStr>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), hosts: Vec::new(), origins: Vec::new() }
     }
 }
 

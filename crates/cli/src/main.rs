@@ -67,6 +67,11 @@ enum Command {
     /// List, show and close incidents
     #[command(subcommand)]
     Incident(commands::incident::Args),
+    /// Watch keys live: rates, spend, newcomers, containments
+    Top(commands::top::Args),
+    /// Issue, list and revoke tokens of the admin API
+    #[command(subcommand)]
+    Admin(commands::admin::Args),
     /// Steal a key and watch it be contained: real traffic, real gateway, no provider needed
     Demo(commands::demo::Args),
     /// Show and verify the audit log
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
         Command::Owner(args) => commands::owner::run(&common, args),
         Command::Provider(args) => commands::provider::run(&common, &args),
         Command::Incident(args) => commands::incident::run(&common, args),
+        Command::Top(args) => commands::top::run(&common, &args),
+        Command::Admin(args) => commands::admin::run(&common, args),
         Command::Demo(args) => commands::demo::run(&common, &args),
         Command::Audit(args) => commands::audit::run(&common, &args),
         Command::Completions(args) => commands::completions::run(&args),

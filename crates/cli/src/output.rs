@@ -6,16 +6,15 @@ use serde::Serialize;
 
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    ignore_closed_pipe(writeln!(out))
+    let text = serde_json::to_string_pretty(value)?;
+    ignore_closed_pipe(writeln!(std::io::stdout().lock(), "{text}"))
 }
 
 /// Prints a value as JSON on one line.
 pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string(value)?;
     let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    ignore_closed_pipe(writeln!(out).and_then(|()| out.flush()))
+    ignore_closed_pipe(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
 /// Prints data.

@@ -224,8 +224,15 @@ impl State {
         }
         // What is saved must not be ahead of what is on the disk, or a crash would leave more booked than there
         // are events. What can not be saved now is kept: the next places in the journal would cover it.
-        self.journal.handle().flush(FLUSH_WITHIN)?;
-        self.store.save_checkpoints(self.unsaved.values(), &positions)?;
+        let save = || -> anyhow::Result<()> {
+            self.journal.handle().flush(FLUSH_WITHIN)?;
+            Ok(self.store.save_checkpoints(self.unsaved.values(), &positions)?)
+        };
+        if let Err(error) = save() {
+            // Otherwise an idle key would be dropped from memory and come back without what it spent since.
+            gateway.live.mark_unsaved(self.unsaved.keys().copied());
+            return Err(error);
+        }
         let count = self.unsaved.len();
         self.unsaved = HashMap::new();
         if feedback_told != self.feedback_told() {

@@ -4,7 +4,7 @@
 //! once; its SHA-256 is what is stored and looked up, so that comparing takes no time that tells anything.
 
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::credential::{mint_token, parse_token};
+use tokenwatch_model::credential::{ADMIN_PREFIX, mint_token, parse_token};
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::secret::{Secret, SecretHash};
 use tokenwatch_model::time::Timestamp;
@@ -14,8 +14,6 @@ use serde_json::json;
 use crate::manage::{Manager, check_name, invalid};
 use crate::records::{AdminToken, RecordsError, Role};
 
-/// What every admin token starts with. Never change it: scanners and deployed tokens depend on it.
-pub const PREFIX: &str = "twa_";
 /// The name of the token that a server makes for itself when it starts; no stored token can have it.
 pub const LOCAL: &str = "local";
 
@@ -42,12 +40,12 @@ pub struct IssuedAdmin {
 pub fn mint(random: &dyn Random) -> (Secret, SecretHash) {
     let mut bytes = [0; 32];
     random.fill(&mut bytes);
-    mint_token(PREFIX, &bytes)
+    mint_token(ADMIN_PREFIX, &bytes)
 }
 
 /// The hash to look up, when the text can be an admin token at all.
 pub fn parse(text: &[u8]) -> Option<SecretHash> {
-    parse_token(PREFIX, text)
+    parse_token(ADMIN_PREFIX, text)
 }
 
 impl Manager {
@@ -110,7 +108,7 @@ mod tests {
     fn minted_tokens_are_recognised_and_changed_ones_are_not() {
         let (secret, hash) = mint(&Fixed(7));
         let text = secret.expose();
-        assert!(text.starts_with(PREFIX));
+        assert!(text.starts_with(ADMIN_PREFIX));
         assert!(parse(text.as_bytes()).is_some_and(|found| found.matches(&hash)));
         assert!(parse(&text.as_bytes()[..text.len() - 1]).is_none());
         assert!(parse(text.replace("twa_", "sk-tw-").as_bytes()).is_none());

@@ -1,14 +1,14 @@
 //! What people do with incidents and containments; the CLI and the admin API both come here.
 
 use tokenwatch_model::containment::{Action, Containment};
-use tokenwatch_model::id::{ContainmentId, IncidentId};
+use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::incident::ChangeIncidentError;
 use tokenwatch_respond::manual::{self, Order, OrderError};
-use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
+use tokenwatch_respond::{Effects, Normal, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
 
 use crate::manage::{Manager, invalid};
 use crate::records::RecordsError;
@@ -143,11 +143,17 @@ impl Manager {
     }
 
     /// The plan of an open incident, made again from its last finding: what was proposed and can be approved.
+    /// `normal` tells what a key usually does; without it a clamp can not be proposed.
     ///
     /// # Errors
     ///
-    /// When there is no such incident, or it is closed.
-    pub fn plan_again(&self, policy: &ResponsePolicy, id: &str) -> Result<Plan, RecordsError> {
+    /// When there is no such incident, or it is closed, or what `normal` fails with.
+    pub fn plan_again(
+        &self,
+        policy: &ResponsePolicy,
+        normal: &dyn Fn(KeyId) -> Result<Option<Normal>, RecordsError>,
+        id: &str,
+    ) -> Result<Plan, RecordsError> {
         let case = self.case(id)?;
         if !case.incident.state.is_open() {
             return Err(refused(format!(
@@ -159,6 +165,7 @@ impl Manager {
             case.incident.findings.last().ok_or_else(|| refused("the incident holds no finding"))?;
         let now = self.clock.now();
         let active = self.records.active_containments(now)?;
+        let normal = normal(case.key.id)?;
         let situation = Situation {
             key: &case.key,
             mode: policy.mode_of(&case.key, case.owner.as_ref()),
@@ -166,7 +173,7 @@ impl Manager {
             finding,
             open_incident: Some(&case.incident),
             containments: &case.containments,
-            normal: None,
+            normal: normal.as_ref(),
             recent: RecentActions::count(&active, case.key.id, now),
             now,
         };
@@ -174,20 +181,21 @@ impl Manager {
         Ok(tokenwatch_respond::plan(policy, &situation, &mut || random.next_u64()))
     }
 
-    /// Carries out the proposed steps of one kind, in the person's name.
+    /// Carries out the proposed steps of one kind, in the person's name. `normal` as in [`Manager::plan_again`].
     ///
     /// # Errors
     ///
-    /// When no such step is proposed.
+    /// When no such step is proposed, and as [`Manager::plan_again`].
     pub fn approve(
         &self,
         policy: &ResponsePolicy,
+        normal: &dyn Fn(KeyId) -> Result<Option<Normal>, RecordsError>,
         id: &str,
         action: &str,
         who: &str,
     ) -> Result<Effects, RecordsError> {
         self.write(|| {
-            let plan = self.plan_again(policy, id)?;
+            let plan = self.plan_again(policy, normal, id)?;
             if !plan.steps.iter().any(|step| step.action.name() == action) {
                 let proposed: Vec<&str> = plan.steps.iter().map(|step| step.action.name()).collect();
                 let proposed = if proposed.is_empty() { "nothing".to_owned() } else { proposed.join(", ") };

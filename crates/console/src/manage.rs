@@ -103,8 +103,9 @@ pub(crate) fn check_name(field: &str, name: &str, required: bool) -> Result<(), 
     if name.is_empty() && required {
         return Err(invalid(field, "a name is needed"));
     }
-    if name.len() > NAME_MAX || !name.chars().all(plain) {
-        let text = format!("at most {NAME_MAX} letters, digits, spaces and - _ . / @, not {name:?}");
+    if name.len() > NAME_MAX || !name.chars().all(plain) || name.trim() != name {
+        let text =
+            format!("at most {NAME_MAX} letters, digits, - _ . / @ and spaces between them, not {name:?}");
         return Err(invalid(field, text));
     }
     // Listing `key_…` as a name would make it ambiguous wherever a name or an id is taken.
@@ -144,6 +145,11 @@ fn check_policy(within: &str, policy: &Policy) -> Result<(), RecordsError> {
         if is_empty {
             let text = "an empty list would allow nothing; leave it out, or disable the key";
             return Err(invalid(&format!("{within}.scope.{field}"), text));
+        }
+    }
+    for (field, names) in [("providers", &policy.scope.providers), ("models", &policy.scope.models)] {
+        if names.iter().flatten().any(|name| name.is_empty()) {
+            return Err(invalid(&format!("{within}.scope.{field}"), "an empty name would match nothing"));
         }
     }
     match policy.false_alarms_per_year {

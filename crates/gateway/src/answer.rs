@@ -92,6 +92,8 @@ pub(crate) struct Return {
 const JOIN_MAX: usize = 16 * 1024;
 /// How often the body yields to the provider's connection before it hands joined frames on.
 const YIELDS: u8 = 2;
+/// Frames that come closer together than this are a burst.
+const BURST_GAP: Duration = Duration::from_micros(500);
 /// Output tokens between two looks at the budget.
 const LOOK_EVERY: u64 = 32;
 /// Longest time a finished client's answer is read on for the sake of its usage.
@@ -109,6 +111,8 @@ pub(crate) struct Passing {
     joined: Option<Bytes>,
     more: BytesMut,
     yields: u8,
+    /// Times that bytes were handed on.
+    handed_on: u64,
     last: Instant,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -143,7 +147,8 @@ impl Passing {
             back,
             joined: None,
             more: BytesMut::new(),
-            yields: YIELDS,
+            yields: 0,
+            handed_on: 0,
             last: Instant::now(),
             stall,
             timer: None,
@@ -226,7 +231,12 @@ impl Passing {
     }
 
     fn take_in(&mut self, data: Bytes) {
-        self.last = Instant::now();
+        let now = Instant::now();
+        // The first frame goes out at once, and so does one that comes alone: joining pays in a burst only.
+        let is_first = self.joined.is_none() && self.handed_on == 0;
+        let is_burst = !is_first && now.duration_since(self.last) < BURST_GAP;
+        self.yields = if is_burst { YIELDS } else { 0 };
+        self.last = now;
         let open = self.ticket.as_mut().and_then(Ticket::get);
         if let Some(open) = open
             && open.first_byte_us == 0
@@ -248,7 +258,6 @@ impl Passing {
                 self.more.extend_from_slice(&passed);
             }
         }
-        self.yields = YIELDS;
         self.look_at_budget();
     }
 
@@ -258,6 +267,7 @@ impl Passing {
         if let Some(open) = self.ticket.as_mut().and_then(Ticket::get) {
             open.response_bytes += bytes.len() as u64;
         }
+        self.handed_on += 1;
         Some(bytes)
     }
 

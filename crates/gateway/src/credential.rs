@@ -20,8 +20,9 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a [u8],
         }
     };
     for value in headers.get_all(AUTHORIZATION) {
+        // An SDK without a key sends the scheme alone; the space after it is lost on the way.
         let (scheme, token) = value.as_bytes().split_at(value.len().min(7));
-        if !scheme.eq_ignore_ascii_case(b"bearer ") {
+        if !scheme.trim_ascii_end().eq_ignore_ascii_case(b"bearer") {
             return Err(Refusal::MalformedCredential);
         }
         take(token.trim_ascii())?;
@@ -113,6 +114,9 @@ mod tests {
         check("/v1?k%65y=a", &[], Ok("a"));
         check("/v1", &[], Err(Refusal::MissingCredential));
         check("/v1", &[("x-api-key", "")], Err(Refusal::MissingCredential));
+        check("/v1", &[("authorization", "Bearer ")], Err(Refusal::MissingCredential));
+        check("/v1", &[("authorization", "Bearer")], Err(Refusal::MissingCredential));
+        check("/v1", &[("authorization", "bearer-a")], Err(Refusal::MalformedCredential));
         check("/v1", &[("authorization", "Basic abc")], Err(Refusal::MalformedCredential));
         let two = Err(Refusal::AmbiguousCredential);
         check("/v1", &[("authorization", "Bearer a"), ("authorization", "Bearer a")], two);

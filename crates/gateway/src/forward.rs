@@ -100,7 +100,7 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
 }
 
 /// Waits for `future`, but no longer than until the request is cut; the future is then dropped.
-async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F) -> Result<F::Output, Cut> {
+pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F) -> Result<F::Output, Cut> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
         if let Some(cut) = flight.as_ref().and_then(|flight| flight.poll_cut(cx)) {
@@ -210,7 +210,9 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             }
         }
     }
-    match spare {
+    // A later credential's provider may have begun to work, and charge for it: that is what has to be told then.
+    let in_doubt = last.as_ref().is_some_and(|error| error.failure != UpstreamFailure::Connect);
+    match spare.filter(|_| !in_doubt) {
         Some((response, taken)) => {
             if let Some(open) = ticket.get() {
                 open.forwarded = true;

@@ -147,7 +147,9 @@ impl Acceptor {
             if is_tls {
                 request.extensions_mut().insert(OverTls);
             }
-            async move {
+            // Boxed, so that its room is given back when the answer begins: ten thousand open streams hold only
+            // what they need.
+            Box::pin(async move {
                 let mut answer = crate::path::answer(gateway.clone(), pool, peer, request).await;
                 // HTTP/2 has its own word for it; a tunnel has no next request.
                 if gateway.is_draining() && !is_h2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -156,7 +158,7 @@ impl Acceptor {
                 Ok::<Response<Beating<AnswerBody>>, std::convert::Infallible>(
                     answer.map(|body| beat.over(body)),
                 )
-            }
+            })
         });
         let io = TokioIo::new(stream);
         let limits = self.gateway.settings().http.clone();
@@ -181,6 +183,8 @@ impl Acceptor {
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.head_timeout)
                 .max_buf_size(limits.head_bytes_max.max(8 * 1024))
+                // Not `pipeline_flush`: it buffers an answer without bounds for a client that does not read, and
+                // holds a stream back while the head of a further request waits.
                 .half_close(true)
                 .serve_connection(io, service)
                 .with_upgrades();

@@ -55,7 +55,10 @@ pub(crate) async fn answer(
     let heard = match hear(&settings, &mut ticket, &request).await {
         Ok(heard) => heard,
         Err(stop) => {
-            discard(request.into_body()).await;
+            // A client that asked whether to send its body must not be told to.
+            if !request.headers().contains_key(http::header::EXPECT) {
+                discard(request.into_body()).await;
+            }
             return refuse(&settings, ticket, stop);
         }
     };

@@ -1,11 +1,12 @@
 //! Websockets (OpenAI realtime): the upgrade passes, then bytes flow both ways until either side ends, the
-//! key is contained, or nothing moves for too long.
+//! key is contained, its budget ends, or nothing moves for too long.
 //!
 //! What flows inside is not read; it is booked by bytes and flagged as estimated.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
@@ -14,23 +15,28 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use smol_str::SmolStr;
 use tokenwatch_model::account::Ask;
-use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
+use tokenwatch_wire::price::Price;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::answer::AnswerBody;
 use crate::body::OutBody;
 use crate::credential::decode_percent;
 use crate::flight::Flight;
-use crate::forward::{clean_answer, outgoing_headers};
+use crate::forward::{clean_answer, outgoing_headers, until_cut};
+use crate::gateway::Gateway;
 use crate::path::{Heard, Prepared, admit, header};
 use crate::pool::Pool;
-use crate::refuse::{Stop, refuse, upstream_failed};
+use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
 use crate::settings::{Settings, credential_field};
 use crate::ticket::{Consumed, Ticket};
 
 /// Time without a byte in either direction after which a tunnel ends.
 const IDLE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Time to say goodbye to both sides.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 const BUFFER: usize = 16 * 1024;
 
 /// Opens a tunnel to the provider, or refuses.
@@ -83,9 +89,16 @@ pub(crate) async fn open(
         open.forwarded = true;
     }
     let http = &settings.http;
-    match pool.exchange(&provider.origin, request, http.connect_timeout, http.answer_timeout).await {
+    let flight = ticket.get().and_then(|open| open.flight.clone());
+    let exchange = pool.exchange(&provider.origin, request, http.connect_timeout, http.answer_timeout);
+    let exchanged = match until_cut(flight, exchange).await {
+        Ok(exchanged) => exchanged,
+        // The ticket ends as cut when it is dropped.
+        Err(cut) => return report_cut(&settings, provider.dialect, ticket.id(), cut),
+    };
+    match exchanged {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            switch(ticket, response, client)
+            switch(ticket, response, client, ask.cost)
         }
         Ok((response, _)) => {
             tracing::info!(provider.name = %provider.name, status = response.status().as_u16(), "upgrade refused by the provider");
@@ -139,6 +152,7 @@ fn switch(
     mut ticket: Ticket,
     mut response: Response<hyper::body::Incoming>,
     client: OnUpgrade,
+    held: NanoUsd,
 ) -> Response<AnswerBody> {
     let server = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
@@ -148,18 +162,18 @@ fn switch(
     if let Some(open) = ticket.get() {
         open.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
     }
-    let flight = ticket.get().and_then(|open| open.flight.clone());
+    let session = Session::new(&mut ticket, held);
     tokio::spawn(async move {
-        let (up, down, outcome) = match tokio::try_join!(client, server) {
-            Ok((client, server)) => relay(TokioIo::new(client), TokioIo::new(server), flight).await,
-            Err(_) => (0, 0, Outcome::ClientLeft),
+        let outcome = match tokio::try_join!(client, server) {
+            Ok((client, server)) => relay(TokioIo::new(client), TokioIo::new(server), &session).await,
+            Err(_) => ticket.get().map_or(Outcome::ClientLeft, |open| open.abandoned()),
         };
+        let (up, down) = (session.up.load(Ordering::Relaxed), session.down.load(Ordering::Relaxed));
         if let Some(open) = ticket.get() {
             open.context.request_bytes = up;
             open.response_bytes = down;
         }
-        let usage = TokenUsage { input: up / 4, output: down / 4, ..TokenUsage::default() };
-        ticket.finish(outcome, Consumed { usage, source: UsageSource::Estimated });
+        ticket.finish(outcome, Consumed { usage: estimate(up, down), source: UsageSource::Estimated });
     });
     let mut answer = Response::new(AnswerBody::Whole(None));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -167,40 +181,108 @@ fn switch(
     answer
 }
 
-/// Copies both ways; returns bytes up, bytes down, and why it ended.
-async fn relay<A, B>(client: A, server: B, flight: Option<Arc<Flight>>) -> (u64, u64, Outcome)
+/// What a session has moved, and what may end it.
+struct Session {
+    gateway: Arc<Gateway>,
+    flight: Option<Arc<Flight>>,
+    price: Price,
+    held: NanoUsd,
+    started: Instant,
+    up: AtomicU64,
+    down: AtomicU64,
+    /// When bytes moved last, in milliseconds since the start.
+    moved_ms: AtomicU64,
+}
+
+/// Four bytes to a token: what flows inside is not read.
+fn estimate(up: u64, down: u64) -> TokenUsage {
+    TokenUsage { input: up / 4, output: down / 4, ..TokenUsage::default() }
+}
+
+impl Session {
+    fn new(ticket: &mut Ticket, held: NanoUsd) -> Self {
+        let gateway = ticket.gateway().clone();
+        let (flight, price) =
+            ticket.get().map(|open| (open.flight.clone(), open.price.0)).unwrap_or_default();
+        let zero = || AtomicU64::new(0);
+        Self {
+            gateway,
+            flight,
+            price,
+            held,
+            started: Instant::now(),
+            up: zero(),
+            down: zero(),
+            moved_ms: zero(),
+        }
+    }
+
+    /// Counts bytes that moved, and cuts the session when it has cost more than was held and a budget ends there.
+    fn count(&self, moved: &AtomicU64, bytes: u64) {
+        moved.fetch_add(bytes, Ordering::Relaxed);
+        self.moved_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        let usage = estimate(self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed));
+        let so_far = tokenwatch_wire::price::cost(&usage, &self.price);
+        let Some(flight) = &self.flight else { return };
+        flight.cost_so_far.store(so_far.0, Ordering::Relaxed);
+        let live = &self.gateway.live;
+        if so_far > self.held && live.is_overrun(flight.context.key, self.gateway.now(), self.held, so_far) {
+            flight.cut(Cut::Budget);
+        }
+    }
+
+    /// Ends when nothing has moved in either direction for [`IDLE_MAX`].
+    async fn idle(&self) {
+        loop {
+            let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+            let left = (moved + IDLE_MAX).saturating_sub(self.started.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    async fn cut(&self) -> Cut {
+        std::future::poll_fn(|cx| {
+            self.flight.as_ref().and_then(|flight| flight.poll_cut(cx)).map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    async fn copy(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        moved: &AtomicU64,
+    ) {
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(read) = from.read(&mut buffer).await {
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return };
+            if to.write_all(bytes).await.is_err() || to.flush().await.is_err() {
+                return;
+            }
+            self.count(moved, read as u64);
+        }
+    }
+}
+
+/// Copies both ways; returns why it ended.
+async fn relay<A, B>(client: A, server: B, session: &Session) -> Outcome
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut client_read, mut client_write) = tokio::io::split(client);
     let (mut server_read, mut server_write) = tokio::io::split(server);
-    let (mut up, mut down) = (0, 0);
-    let outcome = {
-        let cut = std::future::poll_fn(|cx| {
-            let Some(flight) = &flight else { return Poll::Pending };
-            flight.poll_cut(cx).map_or(Poll::Pending, Poll::Ready)
-        });
-        tokio::select! {
-            cut = cut => Outcome::Cut(cut),
-            () = copy(&mut client_read, &mut server_write, &mut up) => Outcome::Served,
-            () = copy(&mut server_read, &mut client_write, &mut down) => Outcome::Served,
-        }
+    let outcome = tokio::select! {
+        cut = session.cut() => Outcome::Cut(cut),
+        () = session.copy(&mut client_read, &mut server_write, &session.up) => Outcome::Served,
+        () = session.copy(&mut server_read, &mut client_write, &session.down) => Outcome::Served,
+        () = session.idle() => Outcome::Served,
     };
-    // Best effort: the peer may be gone already.
-    let _ = server_write.shutdown().await;
-    let _ = client_write.shutdown().await;
-    (up, down, outcome)
-}
-
-async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), count: &mut u64) {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let Ok(Ok(read)) = tokio::time::timeout(IDLE_MAX, from.read(&mut buffer)).await else { return };
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return };
-        if to.write_all(bytes).await.is_err() || to.flush().await.is_err() {
-            return;
-        }
-        *count += read as u64;
-    }
+    // Best effort: the peer may be gone already, or take nothing any more.
+    let goodbye = async { tokio::join!(server_write.shutdown(), client_write.shutdown()) };
+    let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
+    outcome
 }

@@ -13,6 +13,8 @@ use crate::secret::{Secret, SecretHash};
 
 /// What every virtual key starts with. Never change it: scanners and deployed keys depend on it.
 pub const PREFIX: &str = "sk-tw-";
+/// What every admin token starts with, see [`mint_token`]. Never change it either.
+pub const ADMIN_PREFIX: &str = "twa_";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SECRET_LEN: usize = 43;
 const CHECKSUM_LEN: usize = 6;

@@ -6,43 +6,56 @@
 use std::borrow::Cow;
 
 use memchr::memmem::Finder;
-use tokenwatch_model::credential::PREFIX;
+use tokenwatch_model::credential::{ADMIN_PREFIX, PREFIX};
 use tokenwatch_model::id::KeyId;
 
-/// Masks what follows the key's id in every virtual key inside a text, whole or cut short.
-pub(crate) struct Redactor(Finder<'static>);
+/// What stands between the prefix of a virtual key and its secret: the key's id, which stays visible.
+const KEY_ID: usize = KeyId::DIGITS + 1;
+
+/// Masks the secret in every virtual key and admin token inside a text, whole or cut short.
+pub(crate) struct Redactor {
+    keys: Finder<'static>,
+    admins: Finder<'static>,
+}
 
 impl Redactor {
-    /// Builds the search once.
+    /// Builds the searches once.
     pub(crate) fn new() -> Self {
-        Self(Finder::new(PREFIX.as_bytes()))
+        Self { keys: Finder::new(PREFIX.as_bytes()), admins: Finder::new(ADMIN_PREFIX.as_bytes()) }
     }
 
-    /// Masks in place; true when there was something to mask.
+    /// Masks virtual keys in place; true when there was something to mask. Admin tokens never come near encoded
+    /// records, and their short prefix could stand in one by chance.
     pub(crate) fn mask(&self, bytes: &mut [u8]) -> bool {
-        let mut from = 0;
-        let mut masked = false;
-        while let Some(at) = bytes.get(from..).and_then(|rest| self.0.find(rest)) {
-            let secret = from + at + PREFIX.len() + KeyId::DIGITS + 1;
-            for byte in bytes.iter_mut().skip(secret).take_while(|byte| byte.is_ascii_alphanumeric()) {
-                *byte = b'*';
-                masked = true;
-            }
-            from += at + PREFIX.len();
-        }
-        masked
+        mask_after(&self.keys, KEY_ID, bytes)
     }
 
     /// The text, masked if need be.
     pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.0.find(text.as_bytes()).is_none() {
+        if self.keys.find(text.as_bytes()).is_none() && self.admins.find(text.as_bytes()).is_none() {
             return Cow::Borrowed(text);
         }
         let mut bytes = text.as_bytes().to_vec();
         self.mask(&mut bytes);
+        mask_after(&self.admins, 0, &mut bytes);
         // One ASCII byte for another keeps UTF-8 what it is.
         Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// Masks the letters and digits that come `skip` bytes after every prefix that is found.
+fn mask_after(prefix: &Finder<'_>, skip: usize, bytes: &mut [u8]) -> bool {
+    let mut from = 0;
+    let mut masked = false;
+    while let Some(at) = bytes.get(from..).and_then(|rest| prefix.find(rest)) {
+        let after = from + at + prefix.needle().len();
+        for byte in bytes.iter_mut().skip(after + skip).take_while(|byte| byte.is_ascii_alphanumeric()) {
+            *byte = b'*';
+            masked = true;
+        }
+        from = after;
+    }
+    masked
 }
 
 #[cfg(test)]
@@ -67,5 +80,7 @@ mod tests {
         check(&secret[..15], &secret[..15]);
         check("sk-tw-", "sk-tw-");
         check("nothing", "nothing");
+        let (token, _) = credential::mint_token(ADMIN_PREFIX, &[9; 32]);
+        check(&format!("\"{}\"", token.expose()), &format!("\"twa_{}\"", "*".repeat(49)));
     }
 }

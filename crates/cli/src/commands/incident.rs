@@ -4,12 +4,17 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use tokenwatch_console::manage::Manager;
+use tokenwatch_console::records::RecordsError;
+use tokenwatch_gateway::live::KeyCheckpoint;
 use tokenwatch_model::containment::Action;
-use tokenwatch_model::id::IncidentId;
-use tokenwatch_respond::{Effects, Plan, describe, one_line};
+use tokenwatch_model::id::{IncidentId, KeyId};
+use tokenwatch_model::ports::StateSource as _;
+use tokenwatch_respond::{Effects, Normal, Plan, describe, one_line};
+use tokenwatch_store::Store;
 
 use super::{manager, who};
 use crate::load::load;
+use crate::state::open_store;
 use crate::{Common, output};
 
 /// `tokenwatch incident …`
@@ -99,11 +104,14 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         }
         Args::Approve { incident, action, dry_run } => {
             let policy = load(common)?.config.containment;
+            let store = open_store(&common.state_dir())?;
+            let normal = |key| normal_of(&store, key);
             match action.filter(|_| !dry_run) {
                 Some(action) => {
-                    done(common, "acted on", &manager.approve(&policy, &incident, &action, &who())?)?;
+                    let effects = manager.approve(&policy, &normal, &incident, &action, &who())?;
+                    done(common, "acted on", &effects)?;
                 }
-                None => show_plan(common, &manager.plan_again(&policy, &incident)?)?,
+                None => show_plan(common, &manager.plan_again(&policy, &normal, &incident)?)?,
             }
         }
         Args::Note { incident, text } => done(common, "noted", &manager.note(&incident, &text, &who())?)?,
@@ -119,6 +127,15 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         Args::Lift { containment } => done(common, "lifted", &manager.lift(&containment, &who())?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a key usually does, as its last checkpoint knows it: a clamp is made from it.
+fn normal_of(store: &Store, key: KeyId) -> Result<Option<Normal>, RecordsError> {
+    let unavailable = |error: &dyn std::fmt::Display| RecordsError::Unavailable(error.to_string());
+    match store.load(key).map_err(|error| unavailable(&error))? {
+        Some(bytes) => KeyCheckpoint::normal(&bytes).map_err(|error| unavailable(&error)),
+        None => Ok(None),
+    }
 }
 
 fn list(common: &Common, manager: &Manager, all: bool) -> anyhow::Result<()> {
@@ -163,9 +180,13 @@ fn done(common: &Common, what: &str, effects: &Effects) -> anyhow::Result<()> {
         return output::json(effects);
     }
     let incident: Option<IncidentId> = effects.incident.as_ref().map(|incident| incident.id);
-    let subject = incident.map_or_else(|| "the key".to_owned(), |id| id.to_string());
+    let subject = incident.map_or_else(|| "no incident".to_owned(), |id| id.to_string());
+    if effects.containments.is_empty() {
+        output::say(&format!("{what} ({subject})"));
+        return Ok(());
+    }
     output::say(&format!(
-        "{subject} is {what}; {} changed; a running server knows within a second",
+        "{what} ({subject}); {} changed; a running server knows within a second",
         tokenwatch_respond::words::count(effects.containments.len() as u64, "containment")
     ));
     Ok(())

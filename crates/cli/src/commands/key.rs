@@ -111,8 +111,7 @@ pub(crate) struct ChangeArgs {
 /// `tokenwatch key import …`
 #[derive(clap::Args)]
 pub(crate) struct ImportArgs {
-    /// File with one JSON object a line, fields as `key issue --json` takes them: name, owner, environment,
-    /// service, workload, policy, expires
+    /// File with one JSON object a line; its fields: name, owner, environment, service, workload, policy, expires
     #[arg(long)]
     file: PathBuf,
     /// Write the issued keys with their credentials to this new file, readable by you alone
@@ -239,7 +238,8 @@ fn write_issued(path: &std::path::Path, issued: &[Issued]) -> anyhow::Result<()>
 
 fn list(common: &Common, manager: &Manager) -> anyhow::Result<()> {
     let now = manager.clock.now();
-    let keys: Vec<Key> = manager.records.keys()?.into_iter().map(|stored| stored.key).collect();
+    let mut keys: Vec<Key> = manager.records.keys()?.into_iter().map(|stored| stored.key).collect();
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
     if common.json {
         let out: Vec<_> = keys.iter().map(|key| KeyOut { key, state_now: key.state_at(now) }).collect();
         return output::json(&out);

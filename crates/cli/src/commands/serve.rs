@@ -31,9 +31,20 @@ pub(crate) struct Args {
     /// Address to listen on, instead of the configured one
     #[arg(long)]
     listen: Option<std::net::SocketAddr>,
+    /// Address the admin API listens on, instead of the configured one
+    #[arg(long)]
+    admin_listen: Option<std::net::SocketAddr>,
     /// Write the addresses to this file, as JSON, once requests are served
     #[arg(long, value_name = "FILE", hide = true)]
     ready_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// What the command line says goes before what the file says.
+    fn apply(&self, config: &mut Config) {
+        config.server.listen = self.listen.unwrap_or(config.server.listen);
+        config.admin.listen = self.admin_listen.unwrap_or(config.admin.listen);
+    }
 }
 
 /// How often the configuration file is looked at.
@@ -45,9 +56,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let mut loaded = load(common)?;
     // A change while everything starts is a change, too.
     let seen = loaded.path.as_deref().map(modified);
-    if let Some(listen) = args.listen {
-        loaded.config.server.listen = listen;
-    }
+    args.apply(&mut loaded.config);
     anyhow::ensure!(
         !loaded.config.providers.is_empty(),
         "no provider is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or write a [[provider]] section and name the file with --config"
@@ -81,7 +90,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         hangup,
     };
     logs::install_panic_hook(app.gateway.metrics.clone());
-    let served = make_ready(&app, &manager, args).and_then(|()| {
+    let is_tls = loaded.config.server.tls_certificate.is_some() && loaded.config.server.tls_key.is_some();
+    let scheme = if is_tls { "https" } else { "http" };
+    let served = make_ready(&app, &manager, scheme, args).and_then(|()| {
         let offer = app.take_offer();
         let file = loaded.path.as_deref().zip(seen);
         runtime.block_on(watch(&app, signals, offer, file, args))
@@ -106,8 +117,8 @@ fn listen_for(runtime: &Runtime, kind: SignalKind) -> anyhow::Result<Signal> {
 }
 
 /// Says to everybody who waits for it that requests are served.
-fn make_ready(app: &App, manager: &Manager, args: &Args) -> anyhow::Result<()> {
-    welcome(app, manager)?;
+fn make_ready(app: &App, manager: &Manager, scheme: &str, args: &Args) -> anyhow::Result<()> {
+    welcome(app, manager, scheme)?;
     if let Some(path) = &args.ready_file {
         let ready = json!({ "gateway": app.address, "admin": app.admin_address });
         write_private(path, &ready.to_string())?;
@@ -117,27 +128,30 @@ fn make_ready(app: &App, manager: &Manager, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Issues a first key when there is none, and prints it once.
-fn welcome(app: &App, manager: &Manager) -> anyhow::Result<()> {
+/// Issues a first key when there is none, and an admin token when there is none either, and prints them once.
+fn welcome(app: &App, manager: &Manager, scheme: &str) -> anyhow::Result<()> {
     if !manager.records.keys()?.is_empty() {
         return Ok(());
     }
     let spec = KeySpec { name: "first".into(), ..KeySpec::default() };
-    let spec_admin = AdminSpec { name: "first".into(), role: Role::Admin, expires: None };
-    let admin = manager.issue_admin(spec_admin, "tokenwatch")?;
+    // There may be one: of a start that ended here, or of somebody who began with the admin API.
+    if manager.admins()?.is_empty() {
+        let spec_admin = AdminSpec { name: "first".into(), role: Role::Admin, expires: None };
+        let admin = manager.issue_admin(spec_admin, "tokenwatch")?;
+        output::line(&format!(
+            "An admin token for the admin API, shown once:\n\n    {}\n",
+            admin.secret.expose()
+        ));
+    }
     let issued = manager.issue(vec![spec], "tokenwatch")?;
     app.refresh();
-    output::line(&format!(
-        "An admin token for the admin API, shown once:\n\n    {}\n",
-        admin.secret.expose()
-    ));
     let address = app.address;
     for issued in issued {
         wait_until_known(app, issued.key.id);
         output::line(&format!("A first virtual key, shown once:\n\n    {}\n", issued.secret.expose()));
         output::line("Point an SDK at this gateway and use the key in place of the provider's:");
         output::line(&format!(
-            "    OPENAI_BASE_URL=http://{address}/v1   ANTHROPIC_BASE_URL=http://{address}\n"
+            "    OPENAI_BASE_URL={scheme}://{address}/v1   ANTHROPIC_BASE_URL={scheme}://{address}\n"
         ));
     }
     Ok(())
@@ -239,8 +253,6 @@ fn reload(app: &App, path: Option<&Path>, args: &Args) {
 
 fn read(path: &Path, args: &Args) -> anyhow::Result<Config> {
     let mut config = load::read(path)?;
-    if let Some(listen) = args.listen {
-        config.server.listen = listen;
-    }
+    args.apply(&mut config);
     Ok(config)
 }

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use tokenwatch_gateway::settings::Origin;
 use tokenwatch_model::provider::Dialect;
 
-use super::{Config, Provider};
+use super::{Admin, Config, Provider};
 
 pub(super) fn validate(config: &Config) -> Vec<String> {
     let mut errors = Vec::new();
     check_server(config, &mut errors);
+    check_admin(&config.admin, &mut errors);
     let mut names = HashSet::new();
     for provider in &config.providers {
         check_provider(provider, &mut names, &mut errors);
@@ -92,6 +93,25 @@ fn check_server(config: &Config, errors: &mut Vec<String>) {
     }
     if server.workers > 256 {
         errors.push("[server] workers: at most 256; 0 is one for each core".to_owned());
+    }
+}
+
+fn check_admin(admin: &Admin, errors: &mut Vec<String>) {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    };
+    for host in admin.hosts.iter().filter(|host| !is_name(host)) {
+        errors.push(format!("[admin] hosts: {host:?} must be a host name without scheme and port"));
+    }
+    for origin in &admin.origins {
+        let rest = ["https://", "http://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
+        if !rest
+            .is_some_and(|rest| is_name(rest.split(':').next().unwrap_or_default()) && !rest.contains('/'))
+        {
+            errors.push(format!(
+                "[admin] origins: {origin:?} must be scheme, host and port alone, such as https://console.example.com"
+            ));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokenwatch_respond::{Effects, describe};
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::shapes::{ContainmentList, ContainmentOut, IncidentDetail, IncidentList, KeyOut};
+use super::shapes::{ContainmentList, ContainmentOut, IncidentDetail, IncidentList, KeyOut, PlanOut};
 use crate::records::{RecordsError, Role};
 
 const LIST_DEFAULT: u32 = 100;
@@ -90,6 +90,64 @@ pub(crate) fn dismiss(call: &Call) -> Result<Reply, Problem> {
     show(call)
 }
 
+pub(crate) fn plan(call: &Call) -> Result<Reply, Problem> {
+    let api = &call.shared.api;
+    let normal = |key| Ok(api.gateway.live.normal(key));
+    Reply::json(&PlanOut::from(api.manager.plan_again(&api.policy.load(), &normal, call.value())?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    /// Which of the proposed steps: the name of its action.
+    action: Rung,
+}
+
+/// The rungs of the ladder by name.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Rung {
+    Watch,
+    Clamp,
+    RefuseContext,
+    Suspend,
+    Revoke,
+}
+
+impl Rung {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Clamp => "clamp",
+            Self::RefuseContext => "refuse_context",
+            Self::Suspend => "suspend",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+pub(crate) fn approve(call: &Call) -> Result<Reply, Problem> {
+    let Approval { action } = call.parse()?;
+    if action == Rung::Revoke {
+        check_may_revoke(call)?;
+    }
+    let policy = call.shared.api.policy.load();
+    let (manager, who) = (&call.shared.api.manager, call.caller.actor());
+    let normal = |key| Ok(call.shared.api.gateway.live.normal(key));
+    decide(call, || manager.approve(&policy, &normal, call.value(), action.name(), &who))?;
+    show(call)
+}
+
+/// What can not be undone is for administrators.
+fn check_may_revoke(call: &Call) -> Result<(), Problem> {
+    if call.caller.role >= Role::Admin {
+        return Ok(());
+    }
+    let message =
+        "revoking can not be undone, so it needs the role admin; `suspend` stops the key until lifted";
+    Err(Problem::forbidden("role_too_low", message))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
@@ -115,10 +173,8 @@ struct Order {
 
 pub(crate) fn contain(call: &Call) -> Result<Reply, Problem> {
     let Order { action, reason, expires } = call.parse()?;
-    if action == Action::Revoke && call.caller.role < Role::Admin {
-        let message =
-            "revoking can not be undone, so it needs the role admin; `suspend` stops the key until lifted";
-        return Err(Problem::forbidden("role_too_low", message));
+    if action == Action::Revoke {
+        check_may_revoke(call)?;
     }
     let manager = &call.shared.api.manager;
     let who = call.caller.actor();

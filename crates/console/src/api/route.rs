@@ -36,27 +36,62 @@ pub struct Route {
     pub takes_body: bool,
     /// Whether it honours `If-Match`.
     pub takes_revision: bool,
+    /// Whether its handler may block on a disk.
+    pub(crate) blocks: bool,
     pub(crate) handler: Handler,
 }
 
 const fn get(path: &'static str, needs: Needs, query: &'static [&'static str], handler: Handler) -> Route {
-    Route { method: Method::GET, path, needs, query, takes_body: false, takes_revision: false, handler }
+    Route {
+        method: Method::GET,
+        path,
+        needs,
+        query,
+        takes_body: false,
+        takes_revision: false,
+        blocks: true,
+        handler,
+    }
+}
+
+/// Answered on the runtime, without waiting for anything: a stuck disk does not make the process look dead.
+const fn at_once(path: &'static str, handler: Handler) -> Route {
+    let needs = Needs::Nothing;
+    Route {
+        method: Method::GET,
+        path,
+        needs,
+        query: &[],
+        takes_body: false,
+        takes_revision: false,
+        blocks: false,
+        handler,
+    }
 }
 
 const fn post(path: &'static str, role: Role, handler: Handler) -> Route {
     let needs = Needs::Token(role);
-    Route { method: Method::POST, path, needs, query: &[], takes_body: true, takes_revision: false, handler }
+    Route {
+        method: Method::POST,
+        path,
+        needs,
+        query: &[],
+        takes_body: true,
+        takes_revision: false,
+        blocks: true,
+        handler,
+    }
 }
 
 const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
     let needs = Needs::Token(Role::Admin);
-    Route { method, path, needs, query: &[], takes_body: true, takes_revision: true, handler }
+    Route { method, path, needs, query: &[], takes_body: true, takes_revision: true, blocks: true, handler }
 }
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 30] = [
-    get("/healthz", Needs::Nothing, &[], system::healthz),
+static ROUTES: [Route; 32] = [
+    at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
     get("/api/v1/openapi.json", Needs::KnownHost, &[], system::openapi),
@@ -76,6 +111,8 @@ static ROUTES: [Route; 30] = [
     change(Method::PATCH, "/api/v1/owners/{owner}", owners::edit),
     get("/api/v1/incidents", VIEWER, &["all", "key", "limit"], incidents::list),
     get("/api/v1/incidents/{incident}", VIEWER, &[], incidents::show),
+    get("/api/v1/incidents/{incident}/plan", VIEWER, &[], incidents::plan),
+    post("/api/v1/incidents/{incident}/approve", Role::Responder, incidents::approve),
     post("/api/v1/incidents/{incident}/resolve", Role::Responder, incidents::resolve),
     post("/api/v1/incidents/{incident}/dismiss", Role::Responder, incidents::dismiss),
     post("/api/v1/incidents/{incident}/note", Role::Responder, incidents::note),

@@ -137,6 +137,9 @@ async fn handle(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming
     let body =
         if route.takes_body { input::read_body(&shared, &head.headers, body).await? } else { Bytes::new() };
     let call = Call { shared: shared.clone(), caller, values, query, body, seen };
+    if !route.blocks {
+        return (route.handler)(&call);
+    }
     off_the_runtime(&shared, move || (route.handler)(&call)).await?
 }
 

@@ -1,12 +1,12 @@
 //! What answers look like. Every type here is a contract: fields are added, never renamed or removed.
 //!
-//! Times are whole microseconds since 1970, money is in whole billionths of a US dollar, as in every other
+//! Times are whole microseconds since 1970, money is text in US dollars, exact to a billionth, as in every other
 //! output of TokenWatch.
 
 use serde::{Deserialize, Serialize};
 use tokenwatch_gateway::live::KeyView;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::containment::Containment;
+use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::finding::Severity;
 use tokenwatch_model::id::{IncidentId, KeyId};
 use tokenwatch_model::incident::{Incident, IncidentState};
@@ -15,6 +15,7 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_model::usage::PriceSource;
+use tokenwatch_respond::{Disposition, Plan, Step};
 
 use super::Condition;
 use crate::records::Role;
@@ -142,6 +143,45 @@ pub struct IncidentDetail {
     pub containments: Vec<Containment>,
     /// What happened, how sure and why, what was done, what it cost, what to do next: text for people.
     pub story: String,
+}
+
+/// What would be done now about an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanOut {
+    /// One line.
+    pub title: String,
+    /// What to do, in order.
+    pub steps: Vec<StepOut>,
+    /// What is worth knowing about the steps and why others are missing.
+    pub notes: Vec<String>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepOut {
+    /// What is done.
+    pub action: Action,
+    /// Why, in a sentence with numbers.
+    pub reason: String,
+    /// Until when; `null` only for revocation, which is for good.
+    pub expires: Option<Timestamp>,
+    /// Why TokenWatch leaves it to a person; `null` when it does it by itself.
+    pub left_to_a_person: Option<String>,
+}
+
+impl From<Plan> for PlanOut {
+    fn from(plan: Plan) -> Self {
+        let step = |step: Step| StepOut {
+            left_to_a_person: match step.disposition {
+                Disposition::Automatic => None,
+                Disposition::Proposed { why } => Some(why.to_string()),
+            },
+            action: step.action,
+            reason: step.reason,
+            expires: step.expires,
+        };
+        Self { title: plan.title, steps: plan.steps.into_iter().map(step).collect(), notes: plan.notes }
+    }
 }
 
 /// Containments.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokenwatch_console::admins::{self, AdminSpec};
 use tokenwatch_console::api::{Needs, Route, routes};
 use tokenwatch_console::records::{Records as _, Role};
+use tokenwatch_model::finding::Tier;
 use tokenwatch_model::time::MINUTE;
 
 use crate::server::{Server, TestRandom};
@@ -19,6 +20,7 @@ fn body_for(route: &Route) -> Option<Value> {
         ("POST", "/keys/{key}/containments") => json!({ "action": "watch", "reason": "odd hours" }),
         ("POST", "/owners") => json!({ "name": "billing-team" }),
         ("PATCH", "/owners/{owner}") => json!({ "channel": "#search" }),
+        ("POST", "/incidents/{incident}/approve") => json!({ "action": "suspend" }),
         ("POST", "/incidents/{incident}/note") => json!({ "text": "called the team" }),
         _ => json!({}),
     })
@@ -28,7 +30,7 @@ fn body_for(route: &Route) -> Option<Value> {
 fn prepare(route: &Route) -> (Server, String) {
     let server = Server::start();
     let key = server.make_key("search-prod");
-    let incident = server.steal(key);
+    let incident = server.steal_for_sure(key, Tier::Act);
     let containment = server.records.containments_of(key).unwrap()[0].id;
     if route.path.ends_with("/enable") {
         server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/disable"), None).expect(200);

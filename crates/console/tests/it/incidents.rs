@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use tokenwatch_console::records::{Records as _, Role};
-use tokenwatch_model::finding::Says;
+use tokenwatch_model::finding::{Says, Tier};
 use tokenwatch_model::time::HOUR;
 
 use crate::server::{Answer, Server};
@@ -88,6 +88,37 @@ fn a_decision_that_meets_the_responder_is_made_again() {
     server.records.rivals.store(1_000, Ordering::Release);
     respond(&server, &format!("{path}/resolve"), json!({})).expect_error(409, "conflict", None);
     assert_eq!(server.changes.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn what_is_proposed_is_carried_out_when_a_person_says_so() {
+    let server = Server::start();
+    let key = server.make_key("search-prod");
+    let path = format!("/api/v1/incidents/{}", server.steal_for_sure(key, Tier::Act));
+    let plan = server.ask(Role::Viewer, "GET", &format!("{path}/plan"), None).expect(200).json();
+    let proposed = |plan: &Value| -> Vec<Value> {
+        let steps = plan["steps"].as_array().unwrap().clone();
+        steps
+            .into_iter()
+            .filter(|step| step["left_to_a_person"].is_string())
+            .map(|step| step["action"].clone())
+            .collect()
+    };
+    let approve = |role, action: &str| {
+        server.ask(role, "POST", &format!("{path}/approve"), Some(json!({ "action": action })))
+    };
+    assert_eq!(proposed(&plan), ["suspend", "revoke"], "{plan:#}");
+    approve(Role::Responder, "revoke").expect_error(403, "role_too_low", None);
+    approve(Role::Admin, "clamp").expect_error(409, "not_possible", None);
+    approve(Role::Responder, "explode").expect_error(400, "invalid", Some("action"));
+    let shown = approve(Role::Responder, "suspend").expect(200).json();
+    assert_eq!(shown["containments"].as_array().unwrap().len(), 2);
+    let detail = server.ask(Role::Viewer, "GET", &format!("/api/v1/keys/{key}"), None).expect(200).json();
+    let actions: Vec<&Value> =
+        detail["containments"].as_array().unwrap().iter().map(|row| &row["action"]).collect();
+    assert!(actions.contains(&&json!("suspend")), "{actions:?}");
+    respond(&server, &format!("{path}/resolve"), json!({})).expect(200);
+    server.ask(Role::Viewer, "GET", &format!("{path}/plan"), None).expect_error(409, "not_possible", None);
 }
 
 #[test]

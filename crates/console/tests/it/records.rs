@@ -133,6 +133,11 @@ impl MemoryRecords {
         Ok(done)
     }
 
+    /// Nothing is read or written until the guard is dropped.
+    pub(crate) fn hold(&self) -> impl Drop + '_ {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn feedback(&self) -> Vec<Feedback> {
         self.state()
             .map(|state| state.feedback.iter().map(|(_, said)| said.clone()).collect())

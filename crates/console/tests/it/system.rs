@@ -1,5 +1,7 @@
 //! Health, metrics, live view, providers, prices; and what every answer looks like.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use tokenwatch_console::api::Condition;
 use tokenwatch_console::records::Role;
 use tokenwatch_model::key::KeyState;
 
-use crate::server::{Choices, Server};
+use crate::server::{Answer, Choices, Server};
 use crate::world::{self, PROVIDER_SECRET};
 
 #[test]
@@ -47,6 +49,21 @@ fn a_store_that_does_not_answer_is_a_503() {
     server.ask_with(local, "GET", "/api/v1/keys", None, &[]).expect_error(503, "store_unavailable", None);
     server.ask_with(local, "GET", "/api/v1/live", None, &[]).expect(200);
     server.ask_with(None, "GET", "/metrics", None, &[]).expect(200);
+}
+
+#[test]
+fn a_stuck_disk_does_not_make_the_process_look_dead() {
+    let server = Server::start();
+    let stuck = server.records.hold();
+    let mut waiting: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+    for stream in &mut waiting {
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    }
+    server.ask_with(None, "GET", "/healthz", None, &[]).expect(200);
+    drop(stuck);
+    for stream in &mut waiting {
+        assert_eq!(Answer::read(stream).unwrap().status, 200);
+    }
 }
 
 fn metric(text: &str, name: &str) -> Option<f64> {

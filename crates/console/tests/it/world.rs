@@ -98,14 +98,14 @@ pub(crate) fn gateway(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Arc<Gat
     Arc::new(Gateway::new(engine, settings(), ports, Arc::new(metrics)))
 }
 
-fn finding(key: KeyId, now: Timestamp) -> Finding {
+fn finding(key: KeyId, tier: Tier, now: Timestamp) -> Finding {
     let context = ContextMatch { asn: Some(64_500), client: Some("axios".into()), ..ContextMatch::default() };
     Finding {
         rule: "newcomer".into(),
         key,
         time: now,
         severity: Severity::High,
-        tier: Tier::Alert,
+        tier,
         once_in_days: 4_000.0,
         summary: "a newcomer from AS64500 with axios spends fast".to_owned(),
         reasons: vec![Reason { nats: 8.5, what: "network never seen on this key".to_owned() }],
@@ -143,10 +143,15 @@ impl Server {
 
     /// A theft on a key, contained as the responder does it.
     pub(crate) fn steal(&self, key: KeyId) -> IncidentId {
+        self.steal_for_sure(key, Tier::Alert)
+    }
+
+    /// A theft that is found with the certainty given.
+    pub(crate) fn steal_for_sure(&self, key: KeyId, tier: Tier) -> IncidentId {
         let now = self.manager.clock.now();
         let policy = ResponsePolicy::default();
         let key = self.records.key(key).unwrap().unwrap().key;
-        let finding = finding(key.id, now);
+        let finding = finding(key.id, tier, now);
         let situation = Situation {
             key: &key,
             mode: Mode::Contain,

@@ -6,6 +6,7 @@ use tokenwatch_model::account::Account;
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::Normal;
 
 use super::{Live, LiveKey, Mind};
 
@@ -91,6 +92,15 @@ impl KeyCheckpoint {
         postcard::to_stdvec(&checkpoint).ok()
     }
 
+    /// What the key usually does, from its stored checkpoint; `None` when too little was learned.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes can not be read.
+    pub fn normal(bytes: &[u8]) -> Result<Option<Normal>, DecodeCheckpointError> {
+        Ok(super::view::normal(&Self::decode(bytes)?.learned))
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Mind, DecodeCheckpointError> {
         let checkpoint: Self = postcard::from_bytes(bytes).map_err(DecodeCheckpointError::Damaged)?;
         if checkpoint.version != Self::VERSION {
@@ -125,6 +135,17 @@ impl Live {
             }
         }
         taken
+    }
+
+    /// Says that checkpoints that were taken could not be saved: they are taken again, and their keys stay in
+    /// memory until then.
+    pub fn mark_unsaved(&self, keys: impl IntoIterator<Item = KeyId>) {
+        for key in keys {
+            let mut guard = self.shard(key);
+            if let Some(mind) = guard.keys.get_mut(&key).and_then(|live| live.mind.as_mut()) {
+                mind.dirty = true;
+            }
+        }
     }
 
     /// Puts a stored checkpoint in place, unless the key's state is in memory already.

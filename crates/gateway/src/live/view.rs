@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use smol_str::SmolStr;
-use tokenwatch_detect::{KnownCounts, Suspect};
+use tokenwatch_detect::{KeyState as Learned, KnownCounts, Suspect};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::key::Mode;
@@ -116,6 +116,24 @@ pub struct LiveTotals {
     pub in_flight: u64,
 }
 
+/// What a key usually does, from what was learned of it.
+pub(super) fn normal(learned: &Learned) -> Option<Normal> {
+    /// A usual hour's requests rarely come evenly: a minute may hold so many times its share.
+    const BURST: u64 = 3;
+    /// Small keys come in bursts, too: a clamp below this would hold up an ordinary application.
+    const REQUESTS_PER_MINUTE_MIN: u64 = 10;
+    /// One clean key in eight doubles its own peak within days: a clamp at the peak would be a suspension.
+    const PEAKS: u64 = 2;
+    let usual = learned.usual()?;
+    Some(Normal {
+        requests_per_minute: Some(
+            (usual.requests_per_hour * BURST).div_ceil(60).max(REQUESTS_PER_MINUTE_MIN),
+        ),
+        cost_per_hour: Some(NanoUsd(usual.cost_per_hour.0.saturating_mul(PEAKS))),
+        models: None,
+    })
+}
+
 impl Live {
     /// The keys used most recently, at most `limit`.
     pub fn view(&self, now: Timestamp, limit: usize) -> Vec<KeyView> {
@@ -162,21 +180,8 @@ impl Live {
 
     /// What a key usually does, for clamps; `None` before it has a clean day behind it.
     pub fn normal(&self, key: KeyId) -> Option<Normal> {
-        /// A usual hour's requests rarely come evenly: a minute may hold so many times its share.
-        const BURST: u64 = 3;
-        /// Small keys come in bursts, too: a clamp below this would hold up an ordinary application.
-        const REQUESTS_PER_MINUTE_MIN: u64 = 10;
-        /// One clean key in eight doubles its own peak within days: a clamp at the peak would be a suspension.
-        const PEAKS: u64 = 2;
         let guard = self.shard(key);
-        let usual = guard.keys.get(&key)?.mind.as_ref()?.learned.usual()?;
-        Some(Normal {
-            requests_per_minute: Some(
-                (usual.requests_per_hour * BURST).div_ceil(60).max(REQUESTS_PER_MINUTE_MIN),
-            ),
-            cost_per_hour: Some(NanoUsd(usual.cost_per_hour.0.saturating_mul(PEAKS))),
-            models: None,
-        })
+        normal(&guard.keys.get(&key)?.mind.as_ref()?.learned)
     }
 
     /// Sums over all keys.

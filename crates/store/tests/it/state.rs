@@ -54,6 +54,18 @@ fn everything_is_read_back_as_it_was_written() {
     check_key(store.key(owned.key.id).unwrap(), &owned, 2);
     check_key(store.key_by_name("service-11").unwrap(), &key(11), 3);
     assert_eq!(store.keys().unwrap().len(), 2);
+    let names = |after: &str, limit| -> Vec<String> {
+        store
+            .keys_after(after, limit)
+            .unwrap()
+            .into_iter()
+            .map(|stored| stored.key.name.to_string())
+            .collect()
+    };
+    assert_eq!(names("", 10), ["service-10", "service-11"]);
+    assert_eq!(names("", 1), ["service-10"]);
+    assert_eq!(names("service-10", 10), ["service-11"]);
+    assert_eq!(names("service-11", 10), [""; 0]);
     let mut contained = containment(1);
     contained.revision = 4;
     assert_eq!(store.containment(contained.id).unwrap().as_ref(), Some(&contained));

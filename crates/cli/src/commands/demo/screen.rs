@@ -98,7 +98,18 @@ impl Screen {
 
     fn tell_at(&mut self, at_ms: u64, code: &str, what: &str, text: &str) {
         let what = self.paint(code, what);
-        self.tell(&format!("{}  {what} {text}", clock(at_ms)));
+        let mut lines = wrap(text, self.width().saturating_sub(INDENT)).into_iter();
+        self.tell(&format!("{}  {what} {}", clock(at_ms), lines.next().unwrap_or_default()));
+        for line in lines {
+            self.tell(&format!("{:INDENT$}{line}", ""));
+        }
+    }
+
+    fn width(&self) -> usize {
+        if !self.is_live {
+            return usize::MAX;
+        }
+        crossterm::terminal::size().map_or(100, |(columns, _)| usize::from(columns).max(60))
     }
 
     /// Takes the panel away.
@@ -242,10 +253,22 @@ impl Screen {
             (false, _) => ("35;1", "FALSE    "),
         };
         let incident = incident.map(|id| format!(" ({id})")).unwrap_or_default();
-        self.tell_at(at_ms, code, what, &format!("key {key}{incident}: {}", finding.summary));
+        let text = match &finding.actor {
+            Some(actor) if is_known => format!(
+                "key {key}: the same caller after {} requests, {} forwarded; an honest key shows this once in {:.0} days",
+                actor.requests, actor.requests_forwarded, finding.once_in_days
+            ),
+            _ => format!("key {key}{incident}: {}", finding.summary),
+        };
+        self.tell_at(at_ms, code, what, &text);
         let reasons = if is_known { 0 } else { 4 };
         for reason in finding.reasons.iter().take(reasons) {
-            self.tell(&format!("                     {:>5.1} nats  {}", reason.nats, reason.what));
+            let nats = format!("{:INDENT$}{:>5.1} nats  ", "", reason.nats);
+            let indent = nats.chars().count();
+            for (i, line) in wrap(&reason.what, self.width().saturating_sub(indent)).iter().enumerate() {
+                let head = if i == 0 { nats.clone() } else { " ".repeat(indent) };
+                self.tell(&format!("{head}{line}"));
+            }
         }
         for action in contained {
             self.tell_at(at_ms, "32;1", "CONTAINED", action);
@@ -311,9 +334,41 @@ impl Screen {
     }
 }
 
+/// Columns in front of what happened: `day 9 14:20:05  DETECTED `.
+const INDENT: usize = 26;
+
+/// Breaks a text into lines between words.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { break };
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// `day 9 14:20:05`, counted from the first day of the trace.
 fn clock(at_ms: u64) -> String {
     let day = at_ms.saturating_sub(super::world::START_MS) / 86_400_000;
     let text = Timestamp::from_ms(at_ms).to_string();
     format!("day {day} {}", text.get(11..19).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrap;
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrap("a-long-word b", 5), ["a-long-word", "b"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
 }

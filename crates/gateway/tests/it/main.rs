@@ -1,0 +1,20 @@
+//! The data plane as clients see it: real sockets, a mock provider behind, ports in memory.
+
+#[cfg(test)]
+mod accounting;
+#[cfg(test)]
+mod budgets;
+#[cfg(test)]
+mod containment;
+#[cfg(test)]
+mod encrypted;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod passage;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod rig;
