@@ -222,11 +222,16 @@ impl State {
         for (key, seq, body) in gateway.live.take_checkpoints() {
             self.unsaved.insert(key, Checkpoint { key, seq, body });
         }
-        // What can not be saved now is kept: the next places in the journal would cover it.
-        if let Err(error) = self.store.save_checkpoints(self.unsaved.values(), &positions) {
+        // What is saved must not be ahead of what is on the disk, or a crash would leave more booked than there
+        // are events. What can not be saved now is kept: the next places in the journal would cover it.
+        let save = || -> anyhow::Result<()> {
+            self.journal.handle().flush(FLUSH_WITHIN)?;
+            Ok(self.store.save_checkpoints(self.unsaved.values(), &positions)?)
+        };
+        if let Err(error) = save() {
             // Otherwise an idle key would be dropped from memory and come back without what it spent since.
             gateway.live.mark_unsaved(self.unsaved.keys().copied());
-            return Err(error.into());
+            return Err(error);
         }
         let count = self.unsaved.len();
         self.unsaved = HashMap::new();
