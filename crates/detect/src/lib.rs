@@ -37,6 +37,7 @@ mod geography;
 mod histogram;
 mod known;
 mod math;
+pub mod method;
 mod priors;
 mod profile;
 mod rules;
