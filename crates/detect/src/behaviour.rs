@@ -11,10 +11,11 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::provider::Endpoint;
 
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, octaves, price_octaves};
 use crate::features::Features;
 use crate::known::{Novelty, dimension};
 use crate::math::ln;
+use crate::sizes;
 
 /// Kinds of reconnaissance, as bits.
 pub(crate) mod recon {
@@ -96,6 +97,28 @@ impl Few {
     }
 }
 
+/// A sum and how many are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Sum {
+    sum: f32,
+    n: u32,
+}
+
+impl Sum {
+    const NONE: Self = Self { sum: 0.0, n: 0 };
+
+    fn add(&mut self, x: f64) {
+        self.sum += x as f32;
+        self.n = self.n.saturating_add(1);
+    }
+
+    /// The mean of the sum and of `more`, and how many requests it rests on.
+    fn mean_with(self, more: Option<f64>) -> Option<(f64, f64)> {
+        let n = f64::from(self.n) + f64::from(u8::from(more.is_some()));
+        (n > 0.0).then(|| ((f64::from(self.sum) + more.unwrap_or(0.0)) / n, n))
+    }
+}
+
 /// Running sums of what one newcomer did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Acts {
@@ -103,9 +126,14 @@ pub(crate) struct Acts {
     prompt: f32,
     model: f32,
     error: f32,
-    size: f32,
     hours: f32,
+    /// Sums of octaves of input and output, and of the price of a token, over requests that had any.
+    input: Sum,
+    output: Sum,
+    price: Sum,
     pub(crate) recon: u16,
+    /// Input of the request that is on its way, estimated; 0 when it ended or nothing is known.
+    expected_input: u32,
     pub(crate) errors: u32,
     answered: u32,
     templates: Few,
@@ -139,9 +167,12 @@ impl Acts {
         prompt: 0.0,
         model: 0.0,
         error: 0.0,
-        size: 0.0,
         hours: 0.0,
+        input: Sum::NONE,
+        output: Sum::NONE,
+        price: Sum::NONE,
         recon: 0,
+        expected_input: 0,
         errors: 0,
         answered: 0,
         templates: Few::EMPTY,
@@ -173,6 +204,7 @@ impl Acts {
                 add(&mut self.model, if unknown { 0.26 } else { -0.1 }, MODEL);
             }
         }
+        self.expected_input = u32::try_from(request.input_tokens_estimate).unwrap_or(u32::MAX);
         // What the first request shows is in the type of the arrival already.
         self.started = true;
     }
@@ -206,7 +238,7 @@ impl Acts {
     }
 
     /// What is known after a request ended.
-    pub(crate) fn note_outcome(&mut self, event: &UsageEvent, baseline: &Baseline) {
+    pub(crate) fn note_outcome(&mut self, event: &UsageEvent) {
         let bits = recon_bits(event);
         self.recon |= bits;
         if is_error(bits) {
@@ -222,8 +254,46 @@ impl Acts {
         if event.outcome.was_forwarded() {
             self.hour_cost += event.cost;
             self.peak_cost = self.peak_cost.max(self.hour_cost);
-            add(&mut self.size, baseline.sizes_nats(&event.usage), SIZE);
+            self.note_sizes(event);
         }
+    }
+
+    fn note_sizes(&mut self, event: &UsageEvent) {
+        let (input, output) = (event.usage.input_total(), event.usage.output);
+        if input > 0 {
+            self.expected_input = 0;
+            self.input.add(octaves(input as f64));
+        }
+        if output > 0 {
+            self.output.add(octaves(output as f64));
+        }
+        if let Some(price) = price_octaves(&event.usage, event.cost) {
+            self.price.add(price);
+        }
+    }
+
+    /// Evidence in token sizes; a request on its way counts with its estimate.
+    fn size_nats(&self, baseline: &Baseline) -> f64 {
+        let expected = (self.expected_input > 0).then(|| octaves(f64::from(self.expected_input)));
+        let input = self
+            .input
+            .mean_with(expected)
+            .zip(baseline.input_level())
+            .map_or(0.0, |((mean, n), key)| sizes::input_nats(mean, n, key));
+        let output = self
+            .output
+            .mean_with(None)
+            .zip(baseline.output_level())
+            .map_or(0.0, |((mean, n), key)| sizes::output_nats(mean, n, key));
+        (input + output).clamp(SIZE.0, SIZE.1)
+    }
+
+    /// Evidence in what a token costs.
+    fn price_nats(&self, baseline: &Baseline) -> f64 {
+        let Some(((mean, _), key)) = self.price.mean_with(None).zip(baseline.price_level()) else {
+            return 0.0;
+        };
+        sizes::price_nats(mean - key)
     }
 
     /// Distinct kinds of reconnaissance.
@@ -256,7 +326,8 @@ impl Acts {
             prompt: f64::from(self.prompt),
             model: f64::from(self.model),
             error: f64::from(self.error),
-            size: f64::from(self.size),
+            size: self.size_nats(baseline),
+            price: self.price_nats(baseline),
             hours: f64::from(self.hours),
             volume: ln(((by_requests + by_cost) / 2.0).clamp(1.0, 10.0)),
             at_once: ln(at_once.clamp(1.0, 10.0)),
@@ -281,7 +352,7 @@ const MANY: f64 = 20.0;
 const PROMPT: (f64, f64) = (-3.0, 3.0);
 const MODEL: (f64, f64) = (-0.36, 1.4);
 const ERROR: (f64, f64) = (-0.36, 2.1);
-const SIZE: (f64, f64) = (-0.36, 0.9);
+const SIZE: (f64, f64) = (-0.7, 4.5);
 const HOURS: (f64, f64) = (-0.36, 0.7);
 const RECON_MAX: f64 = 2.1;
 const TOTAL: (f64, f64) = (-4.0, 6.0);
@@ -299,6 +370,7 @@ pub(crate) struct Factors {
     pub(crate) model: f64,
     pub(crate) error: f64,
     pub(crate) size: f64,
+    pub(crate) price: f64,
     pub(crate) hours: f64,
     pub(crate) volume: f64,
     pub(crate) at_once: f64,
@@ -312,6 +384,7 @@ impl Factors {
             + self.model
             + self.error
             + self.size
+            + self.price
             + self.hours
             + self.volume
             + self.at_once

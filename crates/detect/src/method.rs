@@ -108,9 +108,13 @@ impl Watch for LayeredWatch {
         } else {
             0.0
         };
-        let findings = self.engine.observe(&mut self.state, &self.profile, event);
-        let after = findings.iter().map(|finding| finding.once_in_days).fold(0.0, f64::max);
-        Scores { before, after }
+        self.engine.observe(&mut self.state, &self.profile, event);
+        let after = self.state.raised_days();
+        // An episode that was told of is silent until it grows, before as after.
+        Scores {
+            before: if after > 0.0 { before.min(after.max(self.profile.alert_days())) } else { 0.0 },
+            after,
+        }
     }
 
     fn fork(&self) -> Box<dyn Watch> {

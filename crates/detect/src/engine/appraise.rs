@@ -15,6 +15,7 @@ use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
 use crate::profile::KeyProfile;
 use crate::slot::{Slot, fact};
+use crate::standing;
 use crate::state::KeyState;
 
 /// For so long after an alert or a confirmed theft newcomers are suspect: a leaked key is passed on.
@@ -22,8 +23,9 @@ const CIRCULATION: u64 = 7 * DAY;
 const AFTER_ALERT: f64 = 4.0;
 const AFTER_THEFT: f64 = 8.0;
 const AFTER_LEAK: f64 = 10.0;
-/// A key checker alerts by itself when its arrival alone is worth this many days.
-const CHECKER_DAYS: f64 = 1.0;
+/// What a newcomer's behaving as a key checker is worth at least, in nats: thieves check in two of five cases, an
+/// honest newcomer lists models, asks for single tokens and fails in a row in one of two thousand.
+const CHECKER_NATS: f64 = 6.7;
 
 /// The evidence about one newcomer.
 #[derive(Clone, Debug)]
@@ -41,6 +43,13 @@ pub(crate) struct Weight {
     pub(crate) newcomer: f64,
     /// All channels merged, in days.
     pub(crate) score: f64,
+}
+
+impl Weight {
+    /// What would be left if it were not taken for a key checker, in days.
+    pub(crate) fn without_probing(&self) -> f64 {
+        self.arrival * self.faded * exp(self.factors.total())
+    }
 }
 
 /// A newcomer as it stands with one more request.
@@ -131,7 +140,9 @@ impl Engine {
             0.0
         };
         let faded = fade(now.since(slot.first_seen), HALF);
-        let newcomer = arrival * faded * exp(factors.total());
+        let is_checker = slot.facts & fact::CHECKER != 0;
+        let behaviour = if is_checker { factors.total().max(CHECKER_NATS) } else { factors.total() };
+        let newcomer = arrival * faded * exp(behaviour);
         let requests = f64::from(slot.acts.peak_requests) / baseline.reference_requests();
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };
@@ -139,13 +150,12 @@ impl Engine {
     }
 
     /// The tier that a score and hard facts reach.
-    pub(crate) fn tier(&self, profile: &KeyProfile, score: f64, arrival: f64, facts: u8) -> Option<Tier> {
+    pub(crate) fn tier(&self, profile: &KeyProfile, score: f64, facts: u8) -> Option<Tier> {
         let alert = profile.alert_days();
         let act = self.config.act_days.max(alert);
-        let is_checker = facts & fact::CHECKER != 0 && arrival >= CHECKER_DAYS;
-        if score >= act || ((score >= alert || is_checker) && facts.count_ones() >= 2) {
+        if score >= act || (score >= alert && facts.count_ones() >= 2) {
             Some(Tier::Act)
-        } else if score >= alert || is_checker {
+        } else if score >= alert {
             Some(Tier::Alert)
         } else if score >= self.config.notice_days.min(alert) {
             Some(Tier::Notice)
@@ -226,13 +236,17 @@ fn circulation(state: &KeyState, profile: &KeyProfile, slot: &Slot) -> f64 {
 
 /// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often
 /// than a service's own changes are. The mean over benign newcomers is below one.
+///
+/// A network that is new to the key is weighed by its house as well.
 fn kind_nats(slot: &Slot, novelty: Novelty) -> f64 {
+    let house = if novelty.has(dimension::NETWORK) { standing::nats(&slot.identity.features) } else { 0.0 };
     if !novelty.has(dimension::KIND) {
-        return 0.0;
+        return house;
     }
-    match slot.identity.features.kind {
-        NetworkKind::Tor => 2.5,
-        NetworkKind::Vpn => 1.1,
-        _ => -0.25,
-    }
+    house
+        + match slot.identity.features.kind {
+            NetworkKind::Tor => 2.5,
+            NetworkKind::Vpn => 1.1,
+            _ => -0.25,
+        }
 }

@@ -43,6 +43,7 @@ impl Engine {
     /// evidence and attempts, and never teach.
     pub fn observe(&self, state: &mut KeyState, profile: &KeyProfile, event: &UsageEvent) -> Vec<Finding> {
         let mut findings = Vec::new();
+        state.raised = 0.0;
         if !state.accept(event.key_seq) {
             return findings;
         }
@@ -151,9 +152,7 @@ impl Engine {
             }
         }
         appraisal.slot.note_outcome(event);
-        if let Some(baseline) = &state.baseline {
-            appraisal.slot.acts.note_outcome(event, baseline);
-        }
+        appraisal.slot.acts.note_outcome(event);
         if appraisal.slot.acts.is_checker() {
             appraisal.slot.facts |= crate::slot::fact::CHECKER;
         }
@@ -211,11 +210,14 @@ impl Engine {
                     && slot.context.as_ref().is_some_and(|context| context.matches(&event.request))
             });
         let facts = appraisal.slot.facts;
-        let mut tier = self.tier(profile, appraisal.weight.score, appraisal.weight.arrival, facts);
+        let mut tier = self.tier(profile, appraisal.weight.score, facts);
         if was_judged && !is_covered {
             // Requests in flight weighed in when it was refused; the refusal itself is a finding.
             tier = tier.max(Some(Tier::Alert));
             appraisal.weight.score = appraisal.weight.score.max(profile.alert_days());
+        }
+        if appraisal.weight.score > appraisal.slot.score && !is_covered {
+            state.raised = state.raised.max(appraisal.weight.score);
         }
         appraisal.slot.score = appraisal.slot.score.max(appraisal.weight.score);
         if tier <= appraisal.slot.tier {
@@ -267,7 +269,11 @@ impl Engine {
                 }
                 _ => continue,
             };
-            let tier = self.tier(profile, days, 0.0, 0);
+            if days > crowd.peak {
+                crowd.peak = days;
+                state.raised = state.raised.max(days);
+            }
+            let tier = self.tier(profile, days, 0);
             // A crowd is told of when it alerts; single members give the notices.
             if tier >= Some(Tier::Alert) && tier > crowd.tier {
                 crowd.tier = tier;
