@@ -72,6 +72,7 @@ impl Ticket {
             output_tokens_max: 0,
             cost_worst: NanoUsd::ZERO,
             request_bytes: 0,
+            siblings: Default::default(),
         };
         let open = Open {
             context,
@@ -175,6 +176,7 @@ fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
         response_bytes: open.response_bytes,
         first_byte_us: open.first_byte_us,
         duration_us,
+        completion: 0,
     };
     RequestEnded { event: &event, dialect: Some(open.dialect) }.emit(&gateway.metrics);
     let contained = matches!(outcome, Outcome::Refused(refusal) if refusal.is_containment());

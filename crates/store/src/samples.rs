@@ -84,6 +84,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
             output_tokens_max: pick(r >> 21, &[0, 1_024, 4_096], 0),
             cost_worst: NanoUsd(input * 3_000),
             request_bytes: input * 4,
+            siblings: Default::default(),
         },
         key_seq: n / 200 + 1,
         outcome: outcome(n),
@@ -105,6 +106,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
         response_bytes: output * 5,
         first_byte_us: if n.is_multiple_of(11) { 0 } else { 300_000 + r % 500_000 },
         duration_us: 900_000 + r % 5_000_000,
+        completion: 0,
     }
 }
 

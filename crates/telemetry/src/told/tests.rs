@@ -38,6 +38,7 @@ fn event(outcome: Outcome) -> UsageEvent {
             output_tokens_max: 100,
             cost_worst: NanoUsd::from_cents(1),
             request_bytes: 300,
+            siblings: Default::default(),
         },
         key_seq: 1,
         outcome,
@@ -56,6 +57,7 @@ fn event(outcome: Outcome) -> UsageEvent {
         response_bytes: 900,
         first_byte_us: if forwarded { 400_000 } else { 0 },
         duration_us: 1_200_000,
+        completion: 0,
     }
 }
 
