@@ -1,7 +1,7 @@
 //! From a planned call to the usage event that a gateway would write.
 
 use tokenwatch_model::client::Client as ClientSoftware;
-use tokenwatch_model::context::{RequestContext, Shape, Source};
+use tokenwatch_model::context::{RequestContext, Shape, Siblings, Source};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::{KeyId, RequestId};
 use tokenwatch_model::outcome::Outcome;
@@ -77,6 +77,7 @@ impl Call {
                 output_tokens_max: self.limit.into(),
                 cost_worst: price.cost(&worst),
                 request_bytes: if input > 0 { 300 + bytes } else { 0 },
+                siblings: Siblings::default(),
             },
             key_seq: 0,
             outcome: Outcome::Served,
@@ -88,6 +89,7 @@ impl Call {
             response_bytes: if paid { 400 + u64::from(output) * 4 } else { 180 },
             first_byte_us,
             duration_us: first_byte_us + if paid { u64::from(output) * 15_000 } else { 0 },
+            completion: 0,
         }
     }
 }
