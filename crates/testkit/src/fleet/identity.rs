@@ -120,10 +120,10 @@ impl Owner {
 
 /// A cloud region an owner from a country would take.
 pub(crate) fn region(country: &str, rng: &mut Rng) -> &'static Network {
-    let at_home = clouds(country);
-    match rng.pick_from(at_home) {
+    let abroad = *rng.pick(&["US", "US", "IE", "DE"]);
+    match rng.pick_from(clouds(country)) {
         Some(home) if rng.chance(0.7) => home,
-        _ => rng.pick_from(clouds(*rng.clone().pick(&["US", "US", "IE", "DE"]))).unwrap_or(&CLOUD_WIDE[0]),
+        _ => rng.pick_from(clouds(abroad)).unwrap_or(&CLOUD_WIDE[0]),
     }
 }
 
@@ -221,7 +221,6 @@ impl Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
     pub(crate) dialect: Dialect,
-    pub(crate) workload: Workload,
     pub(crate) parts: Vec<Part>,
 }
 
@@ -256,7 +255,7 @@ impl Crew {
             stream: if people { 0.8 } else { *rng.pick(&[0.0, 0.0, 1.0, 0.5]) },
             size: (1.0, 1.0),
         };
-        Self { dialect, workload, parts: vec![part] }
+        Self { dialect, parts: vec![part] }
     }
 
     /// The part that most calls come from.
