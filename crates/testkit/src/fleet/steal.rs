@@ -264,6 +264,7 @@ impl Thief<'_> {
             prompt: rng.next_u64() | 1,
             messages: 2 + 2 * turn,
             tool_count,
+            ..Shape::default()
         };
         call.tokens = step.tokens;
         call.limit = call.limit.max(if call.limit > 0 { step.tokens.output } else { 0 });
