@@ -286,15 +286,17 @@ impl Baseline {
         Some(at(hour).max(at(hour + 1)).max(at(hour + 23)) / total)
     }
 
-    /// Evidence in the hour alone: thieves work at any hour, benign newcomers mostly when the key does.
-    pub(crate) fn off_hours_nats(&self, time: Timestamp) -> f64 {
+    /// How much likelier it is that somebody who keeps no hours is active now than somebody who keeps the
+    /// key's, in nats. What it says about a newcomer is for [`crate::behaviour`] to weigh.
+    pub(crate) fn any_hour_nats(&self, time: Timestamp) -> f64 {
         let Some(share) = self.hour_share(time.hour_of_day()) else { return 0.0 };
         let week = Self::hour_of_week(time.hour());
         let active = [week, week + 1, week + WEEK - 1]
             .into_iter()
             .any(|hour| self.week.get(hour % WEEK).is_some_and(|&active| active > 0));
-        let benign = 0.5 / 24.0 + 0.5 * if active { share.max(1.0 / 24.0) } else { share };
-        ln((1.0 / 24.0) / benign)
+        // One request in ten comes at any hour all the same.
+        let keeps = 0.1 / 24.0 + 0.9 * if active { share.max(0.3 / 24.0) } else { share };
+        ln((1.0 / 24.0) / keeps)
     }
 
     /// Where the key's input sizes lie.

@@ -12,9 +12,10 @@ use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::provider::Endpoint;
 
 use crate::baseline::{Baseline, octaves, price_octaves};
+use crate::engine::Prompts;
 use crate::features::Features;
 use crate::known::{Novelty, dimension};
-use crate::math::ln;
+use crate::math::{exp, ln};
 use crate::sizes;
 
 /// Kinds of reconnaissance, as bits.
@@ -125,7 +126,6 @@ pub(crate) struct Acts {
     started: bool,
     prompt: f32,
     model: f32,
-    error: f32,
     hours: f32,
     /// Sums of octaves of input and output, and of the price of a token, over requests that had any.
     input: Sum,
@@ -138,6 +138,9 @@ pub(crate) struct Acts {
     answered: u32,
     templates: Few,
     prompts: u32,
+    /// Requests after the first with a prompt the key knew, and with another.
+    later_known: u32,
+    later_strange: u32,
     models: Few,
     hour: u32,
     hour_requests: u32,
@@ -166,7 +169,6 @@ impl Acts {
         started: false,
         prompt: 0.0,
         model: 0.0,
-        error: 0.0,
         hours: 0.0,
         input: Sum::NONE,
         output: Sum::NONE,
@@ -177,6 +179,8 @@ impl Acts {
         answered: 0,
         templates: Few::EMPTY,
         prompts: 0,
+        later_known: 0,
+        later_strange: 0,
         models: Few::EMPTY,
         hour: 0,
         hour_requests: 0,
@@ -190,7 +194,7 @@ impl Acts {
         let hour = request.time.hour();
         if hour != self.hour {
             (self.hour, self.hour_requests, self.hour_cost) = (hour, 0, NanoUsd::ZERO);
-            add(&mut self.hours, seen.baseline.off_hours_nats(request.time), HOURS);
+            add(&mut self.hours, seen.baseline.any_hour_nats(request.time), HOURS);
         }
         self.hour_requests = self.hour_requests.saturating_add(1);
         self.peak_requests = self.peak_requests.max(self.hour_requests);
@@ -218,9 +222,12 @@ impl Acts {
         }
         if !seen.novelty.has(dimension::TEMPLATE) {
             if self.started {
-                add(&mut self.prompt, -1.1, PROMPT);
+                self.later_known = self.later_known.saturating_add(1);
             }
             return;
+        }
+        if self.started {
+            self.later_strange = self.later_strange.saturating_add(1);
         }
         let few = seen.template_churn.clamp(1.0, MANY);
         let before = f64::from(self.prompts);
@@ -243,10 +250,8 @@ impl Acts {
         self.recon |= bits;
         if is_error(bits) {
             self.errors = self.errors.saturating_add(1);
-            add(&mut self.error, 1.2, ERROR);
         } else if event.outcome == Outcome::Served {
             self.answered = self.answered.saturating_add(1);
-            add(&mut self.error, -0.08, ERROR);
         }
         if self.errors >= 5 && self.errors > self.answered {
             self.recon |= recon::BURST;
@@ -325,14 +330,19 @@ impl Acts {
         Factors {
             prompt: f64::from(self.prompt),
             model: f64::from(self.model),
-            error: f64::from(self.error),
+            error: error_nats(self.errors, self.answered),
             size: self.size_nats(baseline),
             price: self.price_nats(baseline),
-            hours: f64::from(self.hours),
-            volume: ln(((by_requests + by_cost) / 2.0).clamp(1.0, 10.0)),
+            hours: hours_nats(f64::from(self.hours)),
+            volume: ln(0.6 * by_requests + 0.4 * by_cost).clamp(0.0, VOLUME_MAX),
             at_once: ln(at_once.clamp(1.0, 10.0)),
             recon: probing.min(RECON_MAX),
         }
+    }
+
+    /// How it asked after its first request.
+    pub(crate) const fn later_prompts(&self) -> Prompts {
+        Prompts { known: self.later_known, strange: self.later_strange }
     }
 
     /// Distinct prompt templates of its own, and requests with one.
@@ -349,18 +359,42 @@ impl Acts {
 /// Chinese restaurant parameter of a reseller: nearly every prompt is new.
 const MANY: f64 = 20.0;
 // Lower bounds are the share of thieves who look like benign newcomers in that respect: seven of ten.
-const PROMPT: (f64, f64) = (-3.0, 3.0);
+const PROMPT: (f64, f64) = (-0.36, 3.0);
 const MODEL: (f64, f64) = (-0.36, 1.4);
-const ERROR: (f64, f64) = (-0.36, 2.1);
-const SIZE: (f64, f64) = (-0.7, 4.5);
-const HOURS: (f64, f64) = (-0.36, 0.7);
+const ERROR_MAX: f64 = 2.1;
+const SIZE: (f64, f64) = (-0.7, 6.0);
+const HOURS: (f64, f64) = (-8.0, 8.0);
+/// Three benign newcomers of ten keep no hours, and seven thieves of ten.
+const NO_HOURS: f64 = 0.3;
 const RECON_MAX: f64 = 2.1;
-const TOTAL: (f64, f64) = (-4.0, 6.0);
+const TOTAL: (f64, f64) = (-4.0, 8.0);
+/// What a burst may be worth, in nats.
+const VOLUME_MAX: f64 = 4.5;
 
-/// An e-value for exceeding the key's own busiest hour `ratio` times: the calibrator `p^(-1/2) / 2` on a
-/// tail that falls like 1/ratio, which is what real keys do.
+/// What failures say: three thieves of ten fail in three requests of ten, everybody else in three of a hundred.
+fn error_nats(errors: u32, answered: u32) -> f64 {
+    let failing = f64::from(errors) * ln(0.3 / 0.03) + f64::from(answered) * ln(0.7 / 0.97);
+    ln(0.7 + 0.3 * exp(failing.min(20.0))).min(ERROR_MAX)
+}
+
+/// What the hours of a newcomer say: `nats` is how much likelier they are from somebody who keeps none.
+fn hours_nats(nats: f64) -> f64 {
+    let any = exp(nats);
+    ln(((1.0 - NO_HOURS) * any + NO_HOURS) / (NO_HOURS * any + 1.0 - NO_HOURS))
+}
+
+/// A newcomer's busiest hour against the key's, as a likelihood ratio. A benign newcomer's tail falls like
+/// `x^-1.3` from half the key's busiest hour on, which is what backfills and load tests on real keys leave; one
+/// thief in three takes what he can, anything up to 300 times.
 fn excess(ratio: f64) -> f64 {
-    if ratio <= 4.0 { 1.0 } else { (ratio.sqrt() / 2.0).min(20.0) }
+    const SLOPE: f64 = 1.3;
+    if ratio <= 1.0 || ratio.is_nan() {
+        return 1.0;
+    }
+    // Densities on the logarithmic scale.
+    let benign = SLOPE * libm::pow(ratio.min(1e4) / 0.5, -SLOPE);
+    let thief = 1.0 / ln(300.0);
+    0.67 + 0.33 * thief / benign
 }
 
 /// Evidence from behaviour, in nats.
@@ -378,14 +412,15 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// The bounded sum.
-    pub(crate) fn total(&self) -> f64 {
+    /// The bounded sum. For a thief in disguise it is no evidence to be like the key, only to be unlike it.
+    pub(crate) fn total(&self, disguised: bool) -> f64 {
+        let alike = |nats: f64| if disguised { nats.max(0.0) } else { nats };
         let sum = self.prompt
-            + self.model
-            + self.error
-            + self.size
-            + self.price
-            + self.hours
+            + alike(self.model)
+            + alike(self.error)
+            + alike(self.size)
+            + alike(self.price)
+            + alike(self.hours)
             + self.volume
             + self.at_once
             + self.recon;

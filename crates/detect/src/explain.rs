@@ -263,7 +263,7 @@ pub(crate) fn crowd(
     score: f64,
     request: &RequestContext,
 ) -> Finding {
-    let latest = appraisal.slot.identity.context(appraisal.novelty);
+    let latest = appraisal.slot.identity.context(appraisal.novelty, appraisal.slot.roams);
     let shared = crowd.shared.describe();
     let summary = format!(
         "{} unknown callers from {} networks, {shared}: {} requests, {} forwarded, {}. The latest came from {}. \

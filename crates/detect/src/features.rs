@@ -43,10 +43,20 @@ pub(crate) struct Features {
     pub(crate) model: u32,
     /// Endpoint.
     pub(crate) endpoint: Endpoint,
-    /// Prompt template, or the tool set where there is no template.
+    /// Prompt template, or the tool set where there is no template; [`no_template`] in a conversation that has
+    /// neither, 0 where there could be none.
     pub(crate) template: u32,
     /// Tool set.
     pub(crate) tools: u32,
+}
+
+/// The template print of a conversation without a system prompt or tools.
+pub(crate) const fn no_template() -> u32 {
+    print(0x6e6f_6e65)
+}
+
+const fn is_conversation(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses)
 }
 
 /// The family print of a request without a user agent.
@@ -73,7 +83,11 @@ impl Features {
             tls: or_absent(request.client.tls),
             model: if request.model.is_empty() { 0 } else { print(hash(&request.model)) },
             endpoint: request.endpoint,
-            template: or_absent(template),
+            template: if template == 0 && is_conversation(request.endpoint) {
+                no_template()
+            } else {
+                or_absent(template)
+            },
             tools: or_absent(request.shape.tools),
         }
     }

@@ -24,17 +24,13 @@ const NAMED: [u32; 9] = [9_009, 11_878, 51_396, 60_068, 136_557, 136_787, 200_01
 
 /// Evidence in the house a newcomer from a new network calls from, in nats.
 pub(crate) fn nats(features: &Features) -> f64 {
-    if features.asn == 0 || features.private {
+    if features.asn == 0 || features.private || features.kind != NetworkKind::Hosting {
         return 0.0;
     }
     if NAMED.binary_search(&features.asn).is_ok() {
         return ln(0.35 / 0.10);
     }
-    match features.kind {
-        NetworkKind::Hosting if LARGE.binary_search(&features.asn).is_ok() => ln(0.30 / 0.70),
-        NetworkKind::Hosting => ln(0.35 / 0.20),
-        _ => 0.0,
-    }
+    if LARGE.binary_search(&features.asn).is_ok() { ln(0.30 / 0.70) } else { ln(0.35 / 0.20) }
 }
 
 #[cfg(test)]

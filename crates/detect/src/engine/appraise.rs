@@ -48,7 +48,7 @@ pub(crate) struct Weight {
 impl Weight {
     /// What would be left if it were not taken for a key checker, in days.
     pub(crate) fn without_probing(&self) -> f64 {
-        self.arrival * self.faded * exp(self.factors.total())
+        self.arrival * self.faded * exp(self.factors.total(false))
     }
 }
 
@@ -82,7 +82,11 @@ impl Engine {
         in_flight: InFlight,
     ) -> Appraisal {
         let actor = actor_of(request);
-        let known = state.slots.iter().find(|slot| slot.actor == actor.bits());
+        let known = state
+            .slots
+            .iter()
+            .find(|slot| slot.actor == actor.bits())
+            .or_else(|| state.slots.iter().find(|slot| slot.resembles(features)));
         let is_new = known.is_none();
         let mut slot = known.cloned().unwrap_or_else(|| Slot::open(actor, request, features));
         let before = state.known.compare(&slot.identity.features);
@@ -132,17 +136,25 @@ impl Engine {
         let factors = slot.acts.factors(baseline, in_flight.actor);
         let kind = kind_nats(slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
-        let arrival = if is_newcomer(novelty) {
+        let is_checker = slot.facts & fact::CHECKER != 0;
+        let (arrival, newcomer) = if is_newcomer(novelty) {
             let rates = self.rates(state, profile, slot.first_seen);
-            rates.evidence(novelty.levels) * exp(kind + circulation)
+            let outside =
+                rates.days_given(novelty.levels, &slot.acts.later_prompts()) * exp(kind + circulation);
+            let (mut arrival, mut newcomer) = (0.0, 0.0);
+            for (way, mass) in rates.ways(novelty.levels) {
+                let total = factors.total(way.disguised);
+                let behaviour = if is_checker { total.max(CHECKER_NATS) } else { total };
+                arrival += mass * outside;
+                newcomer += mass * outside * exp(behaviour);
+            }
+            (arrival, newcomer)
         } else {
             // Everything about it has become the key's own since.
-            0.0
+            (0.0, 0.0)
         };
         let faded = fade(now.since(slot.first_seen), HALF);
-        let is_checker = slot.facts & fact::CHECKER != 0;
-        let behaviour = if is_checker { factors.total().max(CHECKER_NATS) } else { factors.total() };
-        let newcomer = arrival * faded * exp(behaviour);
+        let newcomer = newcomer * faded;
         let requests = f64::from(slot.acts.peak_requests) / baseline.reference_requests();
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };

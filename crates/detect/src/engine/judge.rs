@@ -61,7 +61,8 @@ impl Engine {
         });
         let weight = &appraisal.weight;
         let own = self.tier(profile, weight.score, appraisal.slot.facts);
-        if contained.is_some() || own >= Some(Tier::Alert) {
+        let is_contained = contained.is_some() || appraisal.slot.is_contained(now);
+        if is_contained || own >= Some(Tier::Alert) {
             let score = weight.score.max(contained.map_or(0.0, |slot| slot.score));
             let tier = own.max(contained.and_then(|slot| slot.tier)).unwrap_or(Tier::Alert);
             return refuse(score, self.explain_newcomer(state, profile, &appraisal, tier, score, request));

@@ -142,7 +142,9 @@ impl Engine {
         let now = request.time;
         let mut appraisal = self.appraise(state, profile, request, features, novelty, InFlight::default());
         let was_judged = event.outcome == Outcome::Refused(Refusal::Judged);
-        if appraisal.is_new && appraisal.weight.arrival < FOLLOW_DAYS && !was_judged {
+        // Somebody ordinary who at once does something out of the ordinary is followed too.
+        let worth = appraisal.weight.arrival.max(appraisal.weight.newcomer);
+        if appraisal.is_new && worth < FOLLOW_DAYS && !was_judged {
             return Lesson::All;
         }
         if appraisal.is_new {
@@ -227,7 +229,7 @@ impl Engine {
         let Some(tier) = tier else { return };
         if tier >= Tier::Alert {
             appraisal.slot.alerted = true;
-            let context = appraisal.slot.identity.context(appraisal.novelty);
+            let context = appraisal.slot.identity.context(appraisal.novelty, appraisal.slot.roams);
             appraisal.slot.context = Some(Box::new(context));
             if !is_covered {
                 state.alerted_at = Some(now);
