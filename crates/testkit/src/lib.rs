@@ -11,8 +11,10 @@
 mod body;
 pub mod client;
 pub mod events;
+pub mod fleet;
 pub mod persona;
 pub mod place;
+pub mod price;
 pub mod provider;
 pub mod rng;
 pub mod sim;

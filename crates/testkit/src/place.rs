@@ -5,10 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use tokenwatch_model::network::NetworkKind;
+use tokenwatch_model::context::Source;
+use tokenwatch_model::network::{Country, NetworkFacts, NetworkKind};
 
 use crate::rng::Rng;
 
+mod access;
+mod hosting;
 pub mod table;
 
 /// One range of one network.
@@ -39,6 +42,22 @@ impl Network {
     pub fn host(&self, rng: &mut Rng) -> IpAddr {
         let block = self.block(rng);
         block.host(rng)
+    }
+
+    /// The block with a number that is folded into the range.
+    pub(crate) fn numbered_block(&self, number: u64) -> Block {
+        let blocks = 1_u64 << 24_u8.saturating_sub(self.bits).min(24);
+        Block(u32::from(self.base) | (((number % blocks) as u32) << 8))
+    }
+
+    /// What an address table knows of its addresses.
+    pub fn facts(&self) -> NetworkFacts {
+        NetworkFacts { asn: self.asn, country: Country::from_code(self.country), kind: self.kind }
+    }
+
+    /// An address of the range with its facts.
+    pub(crate) fn source(&self, address: IpAddr) -> Source {
+        Source { address, facts: self.facts() }
     }
 
     /// Whether an address lies in the range.

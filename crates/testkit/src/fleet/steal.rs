@@ -1,0 +1,5 @@
+//! Placeholder
+/// x
+pub struct TheftLimits;
+/// x
+pub struct Stolen;
