@@ -33,7 +33,7 @@ mod steal;
 
 pub use changes::{Change, Happening};
 pub use clients::ReadClientsError;
-pub use steal::{Stolen, TheftLimits};
+pub use steal::TheftLimits;
 
 use crate::rng::Rng;
 use crate::traffic::{DAY_MS, DAYS};

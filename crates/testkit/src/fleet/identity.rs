@@ -221,7 +221,6 @@ impl Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Crew {
     pub(crate) dialect: Dialect,
-    pub(crate) workload: Workload,
     pub(crate) parts: Vec<Part>,
 }
 
@@ -256,7 +255,7 @@ impl Crew {
             stream: if people { 0.8 } else { *rng.pick(&[0.0, 0.0, 1.0, 0.5]) },
             size: (1.0, 1.0),
         };
-        Self { dialect, workload, parts: vec![part] }
+        Self { dialect, parts: vec![part] }
     }
 
     /// The part that most calls come from.

@@ -6,6 +6,7 @@ use tokenwatch_model::network::Prefix;
 
 use super::*;
 use crate::place::table;
+use crate::theft::Theft;
 
 fn fleet(seed: u64, keys_per_client: u32, pace: f64) -> Fleet {
     Fleet::new(seed, &FleetOptions { keys_per_client, pace, ..FleetOptions::default() }).unwrap()
@@ -132,12 +133,12 @@ fn migrations_leave_the_old_place() {
 
 #[test]
 fn every_change_changes_something_and_only_from_its_time_on() {
-    // At noon, so that there is something to change at once.
-    let at = START_MS + 6 * DAY_MS + DAY_MS / 2;
     for workload in [Workload::Service, Workload::Pool, Workload::Ci, Workload::Team, Workload::PublicApp] {
         let key = quiet_key(workload);
         let before: Vec<UsageEvent> = key.events(4, 6).collect();
         let after: Vec<UsageEvent> = key.events(6, 11).collect();
+        // Just before a call, so that there is something to change at once.
+        let at = after[after.len() / 3].request.time.ms();
         for change in Change::ALL.into_iter().filter(|change| change.fits(workload)) {
             let changed: Vec<_> = (0..6)
                 .map(|seed| key.with_change(change, at, seed))
@@ -167,4 +168,31 @@ fn swells_have_their_size() {
     let rotated = key.with_change(Change::KeyRotation, at, 1);
     assert!(rotated.events(6, 8).all(|event| event.request.key != key.id()));
     assert!(rotated.events(4, 6).all(|event| event.request.key == key.id()));
+}
+
+#[test]
+fn every_theft_is_deterministic_ordered_and_agrees_with_its_facts() {
+    let at = START_MS + 7 * DAY_MS + DAY_MS / 2;
+    let networks: Vec<_> = table::all().collect();
+    let limits = TheftLimits { events_max: 800, ..TheftLimits::default() };
+    for workload in [Workload::Service, Workload::Pool, Workload::Ci, Workload::Team, Workload::PublicApp] {
+        let key = quiet_key(workload);
+        for theft in Theft::ALL {
+            let events = key.theft(theft, 3, at, limits);
+            assert!(!events.is_empty() && events.len() <= 800, "{theft}");
+            assert_eq!(events, key.theft(theft, 3, at, limits), "{theft}");
+            assert_ne!(events, key.theft(theft, 4, at, limits), "{theft}");
+            assert!(events.is_sorted_by_key(|event| event.request.time), "{theft}");
+            assert!(events[0].request.time.ms() >= at, "{theft}");
+            for event in &events {
+                let source = event.request.source;
+                let known = networks.iter().any(|n| n.contains(source.address) && n.facts() == source.facts);
+                assert!(known && event.request.key == key.id(), "{theft}: {source:?}");
+                assert!(
+                    event.usage.output <= event.request.output_tokens_max
+                        || event.request.output_tokens_max == 0
+                );
+            }
+        }
+    }
 }
