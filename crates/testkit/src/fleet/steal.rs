@@ -53,13 +53,16 @@ impl FleetKey {
             plan.actors.iter().map(|actor| thief.appearance(actor)).collect();
         let seeds = rng.fork("calls");
         let steps = plan.steps.iter().take_while(|step| step.at_ms < limits.until_ms).take(limits.events_max);
-        steps
+        let mut calls: Vec<Call> = steps
             .zip(0..)
             .filter_map(|(step, number)| {
                 let (source, client) = actors.get(step.actor)?;
-                thief.call(step, *source, client, seeds.numbered(number)).map(Call::event)
+                thief.call(step, *source, client, seeds.numbered(number))
             })
-            .collect()
+            .collect();
+        // Steps are planned in milliseconds.
+        calls.sort_by_key(|call| call.at_us);
+        calls.into_iter().map(Call::event).collect()
     }
 
     /// The victim's own events beside a theft: all of them, but for thefts of keys that nobody uses any more
