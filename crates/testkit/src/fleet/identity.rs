@@ -120,10 +120,10 @@ impl Owner {
 
 /// A cloud region an owner from a country would take.
 pub(crate) fn region(country: &str, rng: &mut Rng) -> &'static Network {
-    let at_home = clouds(country);
-    match rng.pick_from(at_home) {
+    let abroad = *rng.pick(&["US", "US", "IE", "DE"]);
+    match rng.pick_from(clouds(country)) {
         Some(home) if rng.chance(0.7) => home,
-        _ => rng.pick_from(clouds(*rng.clone().pick(&["US", "US", "IE", "DE"]))).unwrap_or(&CLOUD_WIDE[0]),
+        _ => rng.pick_from(clouds(abroad)).unwrap_or(&CLOUD_WIDE[0]),
     }
 }
 

@@ -7,6 +7,7 @@ use tokenwatch_model::context::{Shape, Source};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::provider::Endpoint;
 
+use super::agents::Agent;
 use super::day::{Slot, SlotKind, request_bits};
 use super::identity::{Callers, conversation};
 use super::prompts::{absent_is_zero, roles};
@@ -18,7 +19,7 @@ use crate::software::{Family, Software};
 use crate::theft::habits::{Habits, rhythm};
 use crate::theft::plan::{Act, Actor, Plan, Step, Taste};
 use crate::theft::victim::ROWS_MAX;
-use crate::theft::{Theft, calls};
+use crate::theft::{Theft, TheftGroup, calls};
 use crate::traffic::{DAY_MS, Row};
 
 /// Days before a theft that its thief may have watched.
@@ -48,7 +49,8 @@ impl FleetKey {
         let rng = theft.rng(seed ^ rng::mix(self.id.bits()));
         let habits = self.habits(start_ms, &mut rng.fork("habits"));
         let plan = theft.plan(&habits, &rng, start_ms);
-        let thief = Thief { key: self, theft, plan: &plan, own: rng.fork("own").next_u64() };
+        let own = rng.fork("own").next_u64();
+        let thief = Thief { key: self, theft, plan: &plan, victims: &habits.client, own };
         let actors: Vec<(Source, ClientSoftware)> =
             plan.actors.iter().map(|actor| thief.appearance(actor)).collect();
         let seeds = rng.fork("calls");
@@ -100,14 +102,15 @@ impl FleetKey {
             // Too few to go by.
             calls_per_hour = self.calls_per_day / 24.0;
         }
-        let (source, software) = self.seen_at(at_ms, rng);
+        let (source, agent) = self.seen_at(at_ms, rng);
         let network =
             table::all().find(|network| network.contains(source.address) && network.facts() == source.facts);
         Habits {
             dialect: self.dialect(),
             network: network.unwrap_or(&table::CLOUD_WIDE[0]),
             inside: source.address,
-            software,
+            software: agent.software,
+            client: agent.client,
             rows,
             rows_start_ms: START_MS,
             calls_per_hour,
@@ -116,20 +119,21 @@ impl FleetKey {
     }
 
     /// Where the key's usual callers are at a time, and their software.
-    fn seen_at(&self, at_ms: u64, rng: &mut Rng) -> (Source, Software) {
+    fn seen_at(&self, at_ms: u64, rng: &mut Rng) -> (Source, Agent) {
         let part = self.life.crew(at_ms).and_then(super::identity::Crew::main);
         let home = |callers: &Callers, rng: &mut Rng| match callers {
             // Not from where one of them is for the day.
             Callers::People { people, office } => {
                 let person = people.first()?;
                 let site = if person.office > 0.0 { office } else { &person.home };
-                Some((site.source(at_ms, rng).0, person.agent.software))
+                Some((site.source(at_ms, rng).0, person.agent.clone()))
             }
-            _ => render::caller(callers, at_ms, rng).map(|(source, agent)| (source, agent.software)),
+            _ => render::caller(callers, at_ms, rng).map(|(source, agent)| (source, agent.clone())),
         };
         part.and_then(|part| home(&part.callers, rng)).unwrap_or_else(|| {
             let network = &table::CLOUD_WIDE[0];
-            (network.source(network.host(rng)), Software::plain(Family::Silent, ""))
+            let silent = Software::plain(Family::Silent, "");
+            (network.source(network.host(rng)), Agent::new(silent, self.dialect(), 0))
         })
     }
 }
@@ -139,6 +143,8 @@ struct Thief<'a> {
     key: &'a FleetKey,
     theft: Theft,
     plan: &'a Plan,
+    /// Software of one of the victim's callers.
+    victims: &'a ClientSoftware,
     /// Makes the hashes of the thief's own prompts.
     own: u64,
 }
@@ -146,7 +152,9 @@ struct Thief<'a> {
 impl Thief<'_> {
     /// How an actor looks from outside.
     fn appearance(&self, actor: &Actor) -> (Source, ClientSoftware) {
-        (resolve(actor.source), actor.software.client(self.key.dialect()))
+        let client =
+            if actor.disguised { self.victims.clone() } else { actor.software.client(self.key.dialect()) };
+        (resolve(actor.source), client)
     }
 
     fn call(&self, step: &Step, source: Source, client: &ClientSoftware, mut rng: Rng) -> Option<Call> {
@@ -166,6 +174,10 @@ impl Thief<'_> {
         if actor.disguised {
             let mut call = victims()?;
             call.source = source;
+            // Mimics copy the mix of the victim's callers, others the software of one.
+            if self.theft.group() != TheftGroup::Mimic && self.theft != Theft::MimicNewNetwork {
+                call.client = client.clone();
+            }
             if step.act != Act::Borrow {
                 self.own_prompt(step, actor, &mut call, &mut rng);
             }

@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use tokenwatch_model::client::Client;
 use tokenwatch_model::provider::Dialect;
 
 use crate::place::Network;
@@ -25,6 +26,8 @@ pub(crate) struct Habits {
     /// An address in use.
     pub(crate) inside: IpAddr,
     pub(crate) software: Software,
+    /// What a reader makes of it, TLS print included.
+    pub(crate) client: Client,
     /// Requests of late, to copy sizes and hours from.
     pub(crate) rows: Vec<Row>,
     /// Unix time of the rows' time 0, in milliseconds.

@@ -102,7 +102,8 @@ pub(super) fn burst_resale(plan: &mut Plan, victim: &Habits, rng: &mut Rng, firs
         .collect();
     let mut chats = Chats::new(&actors, rng.range(15, 80), rng);
     let rate = rng.log_uniform(300.0, 3_000.0);
-    for at in steady(rng, from, rng.clone().range(HOUR_MS, 6 * HOUR_MS), rate) {
+    let length_ms = rng.range(HOUR_MS, 6 * HOUR_MS);
+    for at in steady(rng, from, length_ms, rate) {
         let (user, actor, turn, spent) = chats.next(rng);
         plan.chat(at, actor, Act::Use { turn }, spent, user);
     }

@@ -39,11 +39,13 @@ impl Victim {
 
     /// What its thief may know of it at a time.
     pub(crate) fn habits(&self, at_ms: u64, rng: &mut Rng) -> Habits {
+        let software = self.persona.software(0, at_ms);
         Habits {
             dialect: self.dialect(),
             network: self.persona.network(),
             inside: self.persona.source(0, at_ms, rng),
-            software: self.persona.software(0, at_ms),
+            client: software.client(self.dialect()),
+            software,
             rows: self.rows.clone(),
             rows_start_ms: self.persona.start_ms(),
             calls_per_hour: self.calls_per_hour,
