@@ -288,3 +288,6 @@ fn resolve(address: IpAddr) -> Source {
     let network = table::all().find(|network| network.contains(address));
     network.map_or(Source { address, facts: Default::default() }, |network| network.source(address))
 }
+
+#[cfg(test)]
+mod tests;
