@@ -163,6 +163,8 @@ pub(crate) struct Person {
     pub(crate) agent: Agent,
     pub(crate) home: Site,
     pub(crate) phone: Site,
+    /// Draws the days on which the phone is used.
+    pub(crate) seed: u64,
     /// Share of office hours spent in the office.
     pub(crate) office: f64,
     pub(crate) stays: Vec<Stay>,
@@ -180,7 +182,8 @@ impl Person {
         Self {
             agent: agent.on(os, arch),
             home: Site::line(access(owner.country, rng), days, rng),
-            phone: Site::line(access(owner.country, rng), 0.4, rng),
+            phone: Site::line(access(owner.country, rng), 1.0, rng),
+            seed: rng.next_u64(),
             office: *rng.pick(&[0.0, 0.4, 0.6, 0.8]),
             stays: Vec::new(),
         }

@@ -17,7 +17,7 @@ use super::identity::{Callers, Crew, Part, Person, conversation};
 use super::prompts::uneven;
 use super::sites::Site;
 use crate::price::ModelPrice;
-use crate::rng::Rng;
+use crate::rng::{self, Rng};
 use crate::sim::Tokens;
 
 const WINDOW_US: u64 = 600_000_000;
@@ -180,10 +180,12 @@ fn person_at(person: &Person, office: &Site, at_ms: u64, rng: &mut Rng) -> Sourc
     if let Some(stay) = away {
         return stay.site.source(at_ms, rng).0;
     }
-    let hour = Timestamp::from_ms(at_ms).hour_of_day();
+    let at = Timestamp::from_ms(at_ms);
+    // One day in seven they are on the way and call over their phone, too.
+    let on_the_way = rng::mix(person.seed ^ u64::from(at.day())).is_multiple_of(7);
     let site = match rng.unit() {
-        u if (8..19).contains(&hour) && u < person.office => office,
-        u if u > 0.97 => &person.phone,
+        u if on_the_way && u > 0.8 => &person.phone,
+        u if (8..19).contains(&at.hour_of_day()) && u < person.office => office,
         _ => &person.home,
     };
     site.source(at_ms, rng).0
