@@ -234,7 +234,7 @@ const CI: (u64, f64) = (2, 2.0);
 impl Crew {
     pub(crate) fn draw(owner: &Owner, workload: Workload, calls_per_day: f64, rng: &mut Rng) -> Self {
         let dialect = owner.dialect(rng);
-        let sdk = owner.sdk(dialect, rng);
+        let sdk = if rng.chance(0.08) { plain(dialect, rng) } else { owner.sdk(dialect, rng) };
         let people = matches!(workload, Workload::Team | Workload::PublicApp);
         let region = rng.pick_from(&owner.regions).copied().unwrap_or(&CLOUD_WIDE[0]);
         let callers = match workload {
@@ -265,6 +265,16 @@ impl Crew {
     pub(crate) fn main(&self) -> Option<&Part> {
         self.parts.first()
     }
+}
+
+/// Programs that call without an SDK: the libraries are those that thieves use, too.
+fn plain(dialect: Dialect, rng: &mut Rng) -> Agent {
+    let software = *rng.pick(&[
+        Software::plain(Family::Requests, "2.32.3"),
+        Software::plain(Family::Aiohttp, "3.9.5"),
+        Software::plain(Family::Axios, "1.7.4"),
+    ]);
+    Agent::new(software, dialect, rng.below(3))
 }
 
 /// A rate that differs from key to key.
