@@ -125,8 +125,7 @@ fn extra(key: &FleetKey, day: u64, swell: &Swell, times: f64, rng: &mut Rng) -> 
 fn lists(key: &FleetKey, day: u64, rng: &mut Rng, slots: &mut Vec<Slot>) {
     let begin_ms = START_MS + day * DAY_MS;
     let deployed: &[u64] = if key.lists { &key.life.deployments } else { &[] };
-    let deployed =
-        deployed.iter().filter(|&&at_ms| (begin_ms..begin_ms + DAY_MS).contains(&at_ms));
+    let deployed = deployed.iter().filter(|&&at_ms| (begin_ms..begin_ms + DAY_MS).contains(&at_ms));
     let mut times: Vec<u64> = deployed.map(|at_ms| at_ms * 1_000 + rng.below(60_000_000)).collect();
     let rarely = match key.workload {
         Workload::Ci => 0.1,

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
+use proptest::prelude::ProptestConfig;
+use proptest::{prop_assert, prop_assert_eq, proptest};
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::network::{NetworkKind, Prefix};
 use tokenwatch_model::provider::{Dialect, Endpoint};
@@ -212,4 +214,27 @@ fn limits_are_kept() {
     assert_eq!(events.len(), 500);
     let events = key.theft(Theft::QuietSharing, 1, AT, TheftLimits { events_max: 500, until_ms });
     assert!(events.iter().all(|event| event.request.time.ms() < until_ms));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_drawn_is_ordered_bounded_and_the_same_again(
+        seed: u64,
+        which in 0..Theft::ALL.len(),
+        after_ms in 0..11 * DAY_MS,
+        events_max in 1_usize..400,
+    ) {
+        let key = key(Workload::Pool, Dialect::OpenAi);
+        let (theft, start_ms) = (Theft::ALL[which], START_MS + after_ms);
+        let limits = TheftLimits { events_max, until_ms: start_ms + 2 * DAY_MS };
+        let events = key.theft(theft, seed, start_ms, limits);
+        prop_assert!(!events.is_empty() && events.len() <= events_max);
+        prop_assert!(events.is_sorted_by_key(|event| event.request.time));
+        let span = start_ms..limits.until_ms;
+        prop_assert!(events.iter().all(|event| span.contains(&event.request.time.ms())));
+        prop_assert_eq!(distinct(&events, |event| event.request.id), events.len());
+        prop_assert_eq!(events, key.theft(theft, seed, start_ms, limits));
+    }
 }
