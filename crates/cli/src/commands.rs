@@ -12,6 +12,7 @@ pub(crate) mod owner;
 pub(crate) mod policy_args;
 pub(crate) mod provider;
 pub(crate) mod serve;
+pub(crate) mod simulate;
 pub(crate) mod top;
 
 use std::sync::Arc;

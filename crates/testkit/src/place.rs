@@ -104,6 +104,34 @@ mod tests {
     }
 
     #[test]
+    fn wide_networks_resolve_to_their_facts() {
+        use tokenwatch_model::network::AddressFacts as _;
+        let bundled = tokenwatch_network::Bundled::new();
+        let mut rng = Rng::new(9);
+        let wide = table::ACCESS_WIDE
+            .iter()
+            .chain(&table::CLOUD_WIDE)
+            .chain(&table::HOSTING_WIDE)
+            .chain(&table::EXIT_WIDE);
+        for network in wide {
+            for _ in 0..20 {
+                let host = network.host(&mut rng);
+                assert_eq!(bundled.facts(host), network.facts(), "{host} of {}", network.name);
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_of_one_network_or_of_two_alike() {
+        let all: Vec<&Network> = table::all().collect();
+        for one in &all {
+            let alike =
+                |other: &&&Network| !other.contains(IpAddr::V4(one.base)) || other.facts() == one.facts();
+            assert!(all.iter().all(|other| alike(&other)), "{}", one.name);
+        }
+    }
+
+    #[test]
     fn names_are_unique() {
         let mut names: Vec<_> = table::all().map(|network| network.name).collect();
         let count = names.len();

@@ -149,6 +149,16 @@ impl Scenario {
         self.days
     }
 
+    /// Unix time of the start, in milliseconds.
+    pub const fn start_ms(&self) -> u64 {
+        START_MS
+    }
+
+    /// How long it is, in milliseconds.
+    pub const fn length_ms(&self) -> u64 {
+        self.days * DAY_MS
+    }
+
     /// All events in time order.
     pub fn events(&self) -> Events {
         let mut streams = Vec::new();

@@ -68,7 +68,10 @@ impl Prompt {
             prompt,
             messages: 2 + 2 * pairs,
             tool_count: self.tool_count,
+<<<<<<< HEAD
             ..Shape::default()
+=======
+>>>>>>> sim
         }
     }
 }

@@ -196,3 +196,45 @@ fn every_theft_is_deterministic_ordered_and_agrees_with_its_facts() {
         }
     }
 }
+<<<<<<< HEAD
+=======
+
+/// Mean new blocks, networks and countries of keys a day, over days 4 to 10.
+fn newcomers(workload: Workload) -> [f64; 3] {
+    static FLEET: OnceLock<Fleet> = OnceLock::new();
+    let fleet = FLEET.get_or_init(|| fleet(31, 6, 1.0));
+    let busy = |key: &&FleetKey| key.workload() == workload && key.active_days().len() == 11;
+    let keys: Vec<&FleetKey> = fleet.keys().iter().filter(busy).take(24).collect();
+    let mut counts = [0_u32; 3];
+    for key in &keys {
+        let mut seen = [const { BTreeSet::<u64>::new() }; 3];
+        for event in key.events(0, 11) {
+            let source = event.request.source;
+            let day = day_of(event.request.time.ms());
+            let values =
+                [source.prefix().bits(), source.facts.asn.into(), source.facts.country.packed().into()];
+            for ((seen, value), count) in seen.iter_mut().zip(values).zip(&mut counts) {
+                *count += u32::from(seen.insert(value) && day >= 4);
+            }
+        }
+    }
+    counts.map(|count| f64::from(count) / (7 * keys.len()) as f64)
+}
+
+#[track_caller]
+fn check_newcomers(workload: Workload, low: [f64; 3], high: [f64; 3]) {
+    let got = newcomers(workload);
+    for ((got, low), high) in got.iter().zip(low).zip(high) {
+        assert!((low..=high).contains(got), "{workload:?}: {got} a day, not {low} to {high}");
+    }
+}
+
+#[test]
+fn new_places_come_at_the_assumed_rates() {
+    check_newcomers(Workload::Service, [0.0, 0.0, 0.0], [0.15, 0.03, 0.03]);
+    check_newcomers(Workload::Pool, [3.0, 0.0, 0.0], [7.0, 0.04, 0.04]);
+    check_newcomers(Workload::Ci, [1.2, 0.0, 0.0], [3.2, 0.04, 0.04]);
+    check_newcomers(Workload::Team, [2.0, 0.15, 0.08], [6.0, 0.9, 0.6]);
+    check_newcomers(Workload::PublicApp, [8.0, 0.5, 0.2], [60.0, 5.0, 2.0]);
+}
+>>>>>>> sim

@@ -93,7 +93,7 @@ pub const HOSTING_ABUSED: [Network; 9] = [
 pub const EXIT: [Network; 4] = [
     network("datacamp", NetworkKind::Vpn, "GB", 60068, [89, 187, 160, 0], 19),
     network("packethub", NetworkKind::Vpn, "PA", 136787, [89, 18, 192, 0], 19),
-    network("datacamp-cdn77", NetworkKind::Vpn, "US", 212238, [149, 102, 224, 0], 19),
+    network("datacamp-cdn77", NetworkKind::Vpn, "DE", 212238, [149, 102, 224, 0], 19),
     network("cloudflare-egress", NetworkKind::Vpn, "US", 13335, [104, 28, 0, 0], 16),
 ];
 
