@@ -27,6 +27,7 @@ mod baseline;
 mod behaviour;
 mod channel;
 mod churn;
+pub mod classic;
 mod config;
 mod crowd;
 mod engine;
