@@ -1,5 +1,5 @@
 //! The classic detection methods, each as the field describes it, behind [`Method`]: static limits, a statistical
-//! baseline, an isolation forest.
+//! baseline, an isolation forest, an LSTM.
 //!
 //! They stand beside the layered detector for two reasons: so that anyone can remake the field's table on the
 //! same events, and because each can be a channel of it, through the calibration of [`crate::calibrate`].
@@ -9,6 +9,7 @@
 //! | [`StaticLimits`] | requests, tokens and money an hour | at once |
 //! | [`Statistics`] | tokens a day or an hour | at once |
 //! | [`Forest`] | an hour's usage, and what was new in it | when the hour is over |
+//! | [`Recurrent`] | the same, against a forecast from the hours before | when the hour is over |
 //!
 //! What they share: requests that were refused do not count, but refusals for want of permission count as errors;
 //! time that can not be believed and duplicates change nothing; they learn from everything that was served, a
@@ -20,19 +21,23 @@ mod dice;
 mod forest;
 mod hours;
 mod limits;
+mod model_file;
+mod recurrent;
 mod statistics;
 mod training;
 
 pub use forest::{Forest, ForestSettings};
 pub use hours::Scope;
 pub use limits::{Hourly, StaticLimits};
+pub use model_file::LoadModelError;
+pub use recurrent::{Recurrent, RecurrentSettings};
 pub use statistics::{Level, Statistics};
 pub use training::{TrainError, Training};
 
 use crate::method::Method;
 
 /// The ids of the classic methods, in the order of [`all`].
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 9] = [
     "static_limits",
     "static_limits_absolute",
     "statistics",
@@ -40,6 +45,8 @@ pub const NAMES: [&str; 7] = [
     "statistics_hour_of_week",
     "isolation_forest",
     "isolation_forest_novelty",
+    "lstm",
+    "lstm_novelty",
 ];
 
 /// Why there is no method.
@@ -70,6 +77,7 @@ pub fn all(training: &Training, seed: u64) -> Result<Vec<Box<dyn Method>>, MakeM
 pub fn from_name(name: &str, training: &Training, seed: u64) -> Result<Box<dyn Method>, MakeMethodError> {
     let failed = |error| MakeMethodError::Train(name.to_owned(), error);
     let forest = |scope| Forest::train(training, seed, &ForestSettings::new(scope)).map_err(failed);
+    //R     let recurrent = |scope| Recurrent::train(training, seed, &RecurrentSettings::new(scope)).map_err(failed);
     Ok(match name {
         "static_limits" => Box::new(StaticLimits::of_own_peak()),
         "static_limits_absolute" => Box::new(StaticLimits::absolute(StaticLimits::USUAL)),
@@ -78,6 +86,8 @@ pub fn from_name(name: &str, training: &Training, seed: u64) -> Result<Box<dyn M
         "statistics_hour_of_week" => Box::new(Statistics::new(Level::HourOfWeek)),
         "isolation_forest" => Box::new(forest(Scope::Usage)?),
         "isolation_forest_novelty" => Box::new(forest(Scope::Novelty)?),
+        //R         "lstm" => Box::new(recurrent(Scope::Usage)?),
+        //R         "lstm_novelty" => Box::new(recurrent(Scope::Novelty)?),
         _ => return Err(MakeMethodError::Name(name.to_owned())),
     })
 }

@@ -14,10 +14,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokenwatch_model::event::UsageEvent;
 
 use super::dice::Dice;
 use super::hours::{Hours, MEASURED, Row, Scope};
+use super::model_file::{self, Kind, LoadModelError};
 use super::training::{TrainError, Training};
 use crate::math::ln;
 use crate::method::{Method, Scores, Watch};
@@ -50,7 +52,7 @@ impl ForestSettings {
 }
 
 /// A cut, or a leaf.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Node {
     /// The place in the row that is compared; [`LEAF`] for a leaf.
     of: u8,
@@ -85,7 +87,7 @@ fn mean_depth(n: usize) -> f64 {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Tree {
     nodes: Vec<Node>,
 }
@@ -121,6 +123,16 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(here) {
             *node = Node { of, right: right_at, value: cut };
         }
+    }
+
+    /// Whether every way through the tree ends in a leaf.
+    fn is_sound(&self) -> bool {
+        !self.nodes.is_empty()
+            && self.nodes.iter().enumerate().all(|(at, node)| {
+                let right = usize::from(node.right);
+                let leads_on = usize::from(node.of) < WIDTH && right > at + 1 && right < self.nodes.len();
+                (node.of == LEAF || leads_on) && node.value.is_finite()
+            })
     }
 
     /// The depth at which a point is alone.
@@ -174,7 +186,7 @@ fn partition(points: &mut [Point], goes_left: impl Fn(&Point) -> bool) -> usize 
     split
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Trees {
     scope: Scope,
     trees: Vec<Tree>,
@@ -239,6 +251,27 @@ impl Forest {
         Ok(Self { trees: Arc::new(Trees::grow(&clean, settings, &mut dice)) })
     }
 
+    /// The model as bytes for a file: version, trees, checksum.
+    pub fn encode(&self) -> Vec<u8> {
+        model_file::encode(Kind::Forest, self.trees.as_ref())
+    }
+
+    /// The inverse of [`Forest::encode`].
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are from another version or method, damaged, or of another shape.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LoadModelError> {
+        let trees: Trees = model_file::decode(Kind::Forest, bytes)?;
+        if trees.trees.is_empty() || !trees.trees.iter().all(Tree::is_sound) {
+            return Err(LoadModelError::Shape("a tree has no leaves"));
+        }
+        if !(trees.usual_depth.is_finite() && trees.usual_depth > 0.0) {
+            return Err(LoadModelError::Shape("its usual depth is not a number"));
+        }
+        Ok(Self { trees: Arc::new(trees) })
+    }
+
     /// Memory of the forest, shared by all keys, in bytes.
     pub fn bytes(&self) -> usize {
         self.trees.trees.iter().map(|tree| tree.nodes.capacity() * size_of::<Node>()).sum()
@@ -282,3 +315,6 @@ impl Watch for ForestWatch {
         size_of::<Self>() - size_of::<Hours>() + self.hours.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests;

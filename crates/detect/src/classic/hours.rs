@@ -11,6 +11,7 @@
 //!   first day defines who the key's callers are, so nothing is new in it.
 //! * Every figure is finite and at most [`FAR`] spreads from normal. Memory is bounded.
 
+use serde::{Deserialize, Serialize};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::time::DAY;
 
@@ -42,7 +43,7 @@ const WINSOR: f32 = 3.0;
 const EXPENSIVE: f64 = 2.0;
 
 /// Which figures a method looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     /// Only how much is used.
     Usage,

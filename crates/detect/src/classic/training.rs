@@ -135,4 +135,9 @@ impl Training {
     pub(super) fn sampled_rows(&self) -> impl Iterator<Item = &Row> {
         self.rows.kept.values()
     }
+
+    /// The kept runs, in the order of their lots.
+    pub(super) fn sampled_runs(&self) -> impl ExactSizeIterator<Item = &[Row]> {
+        self.runs.kept.values().map(Vec::as_slice)
+    }
 }

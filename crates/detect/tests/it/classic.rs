@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use tokenwatch_detect::KeyProfile;
-use tokenwatch_detect::classic::{self, NAMES, Training};
+use tokenwatch_detect::classic::{self, NAMES, Recurrent, RecurrentSettings, Scope, Training};
 use tokenwatch_detect::method::{Method, Watch};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::key::Workload;
@@ -40,10 +40,23 @@ fn training(seed: u64) -> Training {
     training
 }
 
-/// All methods, trained once for all tests.
+/// All methods, trained once for all tests; the networks shortly, because unoptimised code is slow.
 fn methods() -> &'static [Box<dyn Method>] {
     static METHODS: OnceLock<Vec<Box<dyn Method>>> = OnceLock::new();
-    METHODS.get_or_init(|| classic::all(&training(1), 1).unwrap())
+    METHODS.get_or_init(make)
+}
+
+fn make() -> Vec<Box<dyn Method>> {
+    let training = training(1);
+    let make = |name: &&str| -> Box<dyn Method> {
+        let scope = if name.ends_with("_novelty") { Scope::Novelty } else { Scope::Usage };
+        let shortly = RecurrentSettings { epochs: 2, batch: 4, ..RecurrentSettings::new(scope) };
+        match name.starts_with("lstm") {
+            true => Box::new(Recurrent::train(&training, 1, &shortly).unwrap()),
+            false => classic::from_name(name, &training, 1).unwrap(),
+        }
+    };
+    NAMES.iter().map(make).collect()
 }
 
 fn watch(method: &dyn Method) -> Box<dyn Watch> {
@@ -71,7 +84,7 @@ fn every_name_makes_its_method_and_no_other_does() {
 
 #[test]
 fn the_same_events_give_the_same_bits_in_forks_too() {
-    let again = classic::all(&training(1), 1).unwrap();
+    let again = make();
     let (events, _) = clean(30, DAYS);
     for (method, again) in methods().iter().zip(&again) {
         let want = bits(&mut *watch(method.as_ref()), &events);
@@ -167,6 +180,7 @@ fn a_flood_is_seen_by_all() {
 #[test]
 fn few_calls_from_elsewhere_are_seen_only_by_what_looks_at_callers() {
     check_theft(Theft::Recheckers, "isolation_forest_novelty", true);
+    check_theft(Theft::Recheckers, "lstm_novelty", true);
     check_theft(Theft::Recheckers, "static_limits", false);
     check_theft(Theft::Recheckers, "statistics", false);
 }
