@@ -25,9 +25,11 @@
 
 mod baseline;
 mod behaviour;
+pub mod calibrate;
 mod channel;
 mod churn;
 pub mod classic;
+pub mod combined;
 mod config;
 mod crowd;
 mod engine;

@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on stops")]
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 use tokenwatch_detect::KeyProfile;
+use tokenwatch_detect::calibrate::ReturnPeriods;
 use tokenwatch_detect::classic::{self, NAMES, Recurrent, RecurrentSettings, Scope, Training};
-use tokenwatch_detect::method::{Method, Watch};
+use tokenwatch_detect::combined::{Combined, Part};
+use tokenwatch_detect::method::{Layered, Method, Watch};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::money::NanoUsd;
@@ -266,5 +268,39 @@ proptest! {
                 prop_assert!(score.before == 0.0 && score.after >= 0.0 && score.after.is_finite(), "{}: {score:?}", method.id());
             }
         }
+    }
+}
+
+#[test]
+fn parts_share_one_budget() {
+    let method =
+        |name: &str| -> Arc<dyn Method> { Arc::from(classic::from_name(name, &training(1), 1).unwrap()) };
+    // Clean keys other than those of the training say what scores mean.
+    let calibrate = |method: &dyn Method| {
+        let mut maxima = Vec::new();
+        for n in 50..70 {
+            let mut watch = watch(method);
+            let (events, _) = clean(n, DAYS);
+            for day in events.chunk_by(|a, b| a.request.time.day() == b.request.time.day()) {
+                maxima.push(highest(&mut *watch, day));
+            }
+        }
+        ReturnPeriods::fit(&maxima, 20.0 * DAYS as f64).unwrap()
+    };
+    let part = |method: Arc<dyn Method>, share| {
+        let periods = Some(calibrate(method.as_ref()));
+        Part { method, periods, share }
+    };
+    let layered = |share| Part { method: Arc::new(Layered::new(Arc::default())), periods: None, share };
+    let both = Combined::new(vec![layered(0.8), part(method("isolation_forest_novelty"), 0.2)]).unwrap();
+    let (usual, stolen) = with_theft(&both, 33, Theft::Recheckers);
+    assert!(usual < 365.0 && stolen > 1_460.0, "{usual} {stolen}");
+    // A part that says nothing changes nothing but its share.
+    let alone = Combined::new(vec![layered(0.8)]).unwrap();
+    let (_, without) = with_theft(&alone, 33, Theft::Recheckers);
+    assert!((without..=without + 0.2 * 280.0).contains(&stolen), "{without} {stolen}");
+    for shares in [&[0.7, 0.4][..], &[0.5, 0.0], &[0.5, f64::NAN]] {
+        let parts = shares.iter().map(|&share| layered(share)).collect();
+        assert!(Combined::new(parts).is_err(), "{shares:?}");
     }
 }
