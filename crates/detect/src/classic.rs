@@ -77,7 +77,7 @@ pub fn all(training: &Training, seed: u64) -> Result<Vec<Box<dyn Method>>, MakeM
 pub fn from_name(name: &str, training: &Training, seed: u64) -> Result<Box<dyn Method>, MakeMethodError> {
     let failed = |error| MakeMethodError::Train(name.to_owned(), error);
     let forest = |scope| Forest::train(training, seed, &ForestSettings::new(scope)).map_err(failed);
-    //R     let recurrent = |scope| Recurrent::train(training, seed, &RecurrentSettings::new(scope)).map_err(failed);
+    let recurrent = |scope| Recurrent::train(training, seed, &RecurrentSettings::new(scope)).map_err(failed);
     Ok(match name {
         "static_limits" => Box::new(StaticLimits::of_own_peak()),
         "static_limits_absolute" => Box::new(StaticLimits::absolute(StaticLimits::USUAL)),
@@ -86,8 +86,8 @@ pub fn from_name(name: &str, training: &Training, seed: u64) -> Result<Box<dyn M
         "statistics_hour_of_week" => Box::new(Statistics::new(Level::HourOfWeek)),
         "isolation_forest" => Box::new(forest(Scope::Usage)?),
         "isolation_forest_novelty" => Box::new(forest(Scope::Novelty)?),
-        //R         "lstm" => Box::new(recurrent(Scope::Usage)?),
-        //R         "lstm_novelty" => Box::new(recurrent(Scope::Novelty)?),
+        "lstm" => Box::new(recurrent(Scope::Usage)?),
+        "lstm_novelty" => Box::new(recurrent(Scope::Novelty)?),
         _ => return Err(MakeMethodError::Name(name.to_owned())),
     })
 }
