@@ -44,6 +44,7 @@ pub mod method;
 mod priors;
 mod profile;
 mod rules;
+pub mod series;
 mod slot;
 mod state;
 mod view;
