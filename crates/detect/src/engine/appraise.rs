@@ -134,7 +134,7 @@ impl Engine {
             }
         };
         let factors = slot.acts.factors(baseline, in_flight.actor);
-        let kind = kind_nats(slot, novelty);
+        let kind = kind_nats(state, slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
         let is_checker = slot.facts & fact::CHECKER != 0;
         let (arrival, newcomer) = if is_newcomer(novelty) {
@@ -246,19 +246,20 @@ fn circulation(state: &KeyState, profile: &KeyProfile, slot: &Slot) -> f64 {
     leak.max(theft).max(alert)
 }
 
-/// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often
-/// than a service's own changes are. The mean over benign newcomers is below one.
-///
-/// A network that is new to the key is weighed by its house as well.
-fn kind_nats(slot: &Slot, novelty: Novelty) -> f64 {
+/// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often than a
+/// service's own changes are; people use VPN exits themselves. The mean over benign newcomers is one. A network that is
+/// new to the key is weighed by its house as well.
+fn kind_nats(state: &KeyState, slot: &Slot, novelty: Novelty) -> f64 {
     let house = if novelty.has(dimension::NETWORK) { standing::nats(&slot.identity.features) } else { 0.0 };
     if !novelty.has(dimension::KIND) {
         return house;
     }
-    house
-        + match slot.identity.features.kind {
-            NetworkKind::Tor => 2.5,
-            NetworkKind::Vpn => 1.1,
-            _ => -0.25,
-        }
+    let people = state.churn.as_ref().map_or(0.3, |churn| churn.members().into_iter().skip(3).sum());
+    // Shares of thieves, of a service's changes and of people's.
+    let (thieves, machines, people_do) = match slot.identity.features.kind {
+        NetworkKind::Tor => (0.03, 0.002, 0.004),
+        NetworkKind::Vpn => (0.36, 0.120, 0.600),
+        _ => (0.61, 0.878, 0.396),
+    };
+    house + ln(thieves / ((1.0 - people) * machines + people * people_do))
 }

@@ -48,7 +48,7 @@ fn ways() -> Vec<Way> {
     };
     vec![
         // Their own network and software, as the reports have it.
-        Way { share: 0.10, law: strangers, disguised: false },
+        Way { share: 0.14, law: strangers, disguised: false },
         // The same, looking no stranger than an honest new workload of another make: the cheapest bet on it.
         Way {
             share: 0.12,
@@ -62,7 +62,7 @@ fn ways() -> Vec<Way> {
         },
         // Their own network, the key's software and models.
         Way {
-            share: 0.59,
+            share: 0.57,
             law: Law {
                 source: [0.0, 0.09, 0.31, 0.13, 0.35, 0.12],
                 client: [0.94, 0.04, 0.01, 0.01],
@@ -73,10 +73,10 @@ fn ways() -> Vec<Way> {
         },
         // On the owner's machine, with other software.
         Way {
-            share: 0.19,
+            share: 0.17,
             law: Law {
                 source: [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-                client: [0.0, 0.05, 0.15, 0.80],
+                client: [0.0, 0.01, 0.12, 0.87],
                 usage: [0.60, 0.25, 0.15],
                 template: [0.05, 0.95],
             },

@@ -126,7 +126,7 @@ fn young_keys_are_judged_leniently_and_grown_ones_strictly() {
     };
     let (young, week, month) = (score(2), score(8), score(40));
     assert!(young < week && week < month, "{young} {week} {month}");
-    assert!(month > 20_000.0);
+    assert!(month > 20_000.0, "{month}");
 }
 
 #[test]
