@@ -127,11 +127,8 @@ pub struct FleetKey {
     calls_per_day: f64,
     /// Share of calls that fail.
     failing: f64,
-<<<<<<< HEAD
-=======
     /// Whether its programs list the models when they start.
     lists: bool,
->>>>>>> sim
     rng: Rng,
     crew: Arc<Crew>,
     happenings: Vec<Happening>,
@@ -176,10 +173,7 @@ impl FleetKey {
             scale: calls_per_day * active_days / client.requests().max(1.0),
             calls_per_day,
             failing: draw.log_uniform(0.005, 0.02),
-<<<<<<< HEAD
-=======
             lists: draw.chance(0.15),
->>>>>>> sim
             rng: rng.clone(),
             crew: Arc::new(crew),
             happenings,

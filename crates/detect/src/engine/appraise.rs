@@ -23,6 +23,8 @@ const CIRCULATION: u64 = 7 * DAY;
 const AFTER_ALERT: f64 = 4.0;
 const AFTER_THEFT: f64 = 8.0;
 const AFTER_LEAK: f64 = 10.0;
+/// A kind of newcomer that an honest key meets less than once in so many times the days of tier `act` is certain.
+const CERTAIN: f64 = 5.0;
 /// What a newcomer's behaving as a key checker is worth at least, in nats: thieves check in two of five cases, an
 /// honest newcomer lists models, asks for single tokens and fails in a row in one of two thousand.
 const CHECKER_NATS: f64 = 6.7;
@@ -32,6 +34,8 @@ const CHECKER_NATS: f64 = 6.7;
 pub(crate) struct Weight {
     /// Its arrival, in days, everything but behaviour included.
     pub(crate) arrival: f64,
+    /// Once in how many days an honest key like this meets a newcomer that looks and asks like it.
+    pub(crate) rarity: f64,
     /// What is left of it by now, as a factor.
     pub(crate) faded: f64,
     /// Its kind of network against that of benign newcomers, in nats.
@@ -137,35 +141,34 @@ impl Engine {
         let kind = kind_nats(state, slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
         let is_checker = slot.facts & fact::CHECKER != 0;
-        let (arrival, newcomer) = if is_newcomer(novelty) {
+        let (mut arrival, mut newcomer, mut rarity) = (0.0, 0.0, 0.0);
+        // Otherwise everything about it has become the key's own since.
+        if is_newcomer(novelty) {
             let rates = self.rates(state, profile, slot.first_seen);
-            let outside =
-                rates.days_given(novelty.levels, &slot.acts.later_prompts()) * exp(kind + circulation);
-            let (mut arrival, mut newcomer) = (0.0, 0.0);
+            rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts());
+            let outside = rarity * exp(kind + circulation);
             for (way, mass) in rates.ways(novelty.levels) {
                 let total = factors.total(way.disguised);
                 let behaviour = if is_checker { total.max(CHECKER_NATS) } else { total };
                 arrival += mass * outside;
                 newcomer += mass * outside * exp(behaviour);
             }
-            (arrival, newcomer)
-        } else {
-            // Everything about it has become the key's own since.
-            (0.0, 0.0)
-        };
+        }
         let faded = fade(now.since(slot.first_seen), HALF);
         let newcomer = newcomer * faded;
         let requests = f64::from(slot.acts.peak_requests) / baseline.reference_requests();
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };
-        Weight { arrival, faded, kind, circulation, factors, newcomer, score: merge(newcomer, surge) }
+        Weight { arrival, rarity, faded, kind, circulation, factors, newcomer, score: merge(newcomer, surge) }
     }
 
-    /// The tier that a score and hard facts reach.
-    pub(crate) fn tier(&self, profile: &KeyProfile, score: f64, facts: u8) -> Option<Tier> {
+    /// The tier that a score, a rarity and hard facts reach. The score spends one budget on all kinds of newcomers,
+    /// so it says less of a kind that is hardly ever seen than the kind's own rarity does.
+    pub(crate) fn tier(&self, profile: &KeyProfile, score: f64, rarity: f64, facts: u8) -> Option<Tier> {
         let alert = profile.alert_days();
         let act = self.config.act_days.max(alert);
-        if score >= act || (score >= alert && facts.count_ones() >= 2) {
+        let is_certain = facts.count_ones() >= 2 || rarity >= CERTAIN * act;
+        if score >= act || (score >= alert && is_certain) {
             Some(Tier::Act)
         } else if score >= alert {
             Some(Tier::Alert)

@@ -60,7 +60,7 @@ impl Engine {
             slot.is_contained(now) && slot.context.as_ref().is_some_and(|context| context.matches(request))
         });
         let weight = &appraisal.weight;
-        let own = self.tier(profile, weight.score, appraisal.slot.facts);
+        let own = self.tier(profile, weight.score, weight.rarity, appraisal.slot.facts);
         let is_contained = contained.is_some() || appraisal.slot.is_contained(now);
         if is_contained || own >= Some(Tier::Alert) {
             let score = weight.score.max(contained.map_or(0.0, |slot| slot.score));

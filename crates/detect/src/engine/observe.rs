@@ -212,7 +212,7 @@ impl Engine {
                     && slot.context.as_ref().is_some_and(|context| context.matches(&event.request))
             });
         let facts = appraisal.slot.facts;
-        let mut tier = self.tier(profile, appraisal.weight.score, facts);
+        let mut tier = self.tier(profile, appraisal.weight.score, appraisal.weight.rarity, facts);
         if was_judged && !is_covered {
             // Requests in flight weighed in when it was refused; the refusal itself is a finding.
             tier = tier.max(Some(Tier::Alert));
@@ -275,7 +275,7 @@ impl Engine {
                 crowd.peak = days;
                 state.raised = state.raised.max(days);
             }
-            let tier = self.tier(profile, days, 0);
+            let tier = self.tier(profile, days, 0.0, 0);
             // A crowd is told of when it alerts; single members give the notices.
             if tier >= Some(Tier::Alert) && tier > crowd.tier {
                 crowd.tier = tier;

@@ -44,12 +44,7 @@ pub(crate) fn apply(life: &mut Life, owner: &Owner, happening: &Happening) {
             let Some(era) = life.eras.last_mut() else { return };
             let crew = &mut era.crew;
             let deployed = change_crew(crew, owner, change, at_ms, &mut rng);
-<<<<<<< HEAD
-            // What a new release is made of is looked up at its start, by some.
-            if deployed && rng.chance(0.2) {
-=======
             if deployed {
->>>>>>> sim
                 life.deployments.push(at_ms);
             }
         }

@@ -2,10 +2,7 @@
 //!
 //! Days are drawn independently of each other, so a part of a key's life costs only its own days.
 
-<<<<<<< HEAD
-=======
 use tokenwatch_model::key::Workload;
->>>>>>> sim
 use tokenwatch_model::provider::Dialect;
 
 use super::arrivals::{Stretch, arrivals};
@@ -124,17 +121,6 @@ fn extra(key: &FleetKey, day: u64, swell: &Swell, times: f64, rng: &mut Rng) -> 
     calls
 }
 
-<<<<<<< HEAD
-/// Models are listed at deployments, by pipelines now and then, and hardly ever else.
-fn lists(key: &FleetKey, day: u64, rng: &mut Rng, slots: &mut Vec<Slot>) {
-    let begin_ms = START_MS + day * DAY_MS;
-    let deployed =
-        key.life.deployments.iter().filter(|&&at_ms| (begin_ms..begin_ms + DAY_MS).contains(&at_ms));
-    let mut times: Vec<u64> = deployed.map(|at_ms| at_ms * 1_000 + rng.below(60_000_000)).collect();
-    let rarely = match key.workload {
-        tokenwatch_model::key::Workload::Ci => 0.2,
-        tokenwatch_model::key::Workload::Team => 0.05,
-=======
 /// Models are listed at the start by programs that do so, by pipelines now and then, and hardly ever else.
 fn lists(key: &FleetKey, day: u64, rng: &mut Rng, slots: &mut Vec<Slot>) {
     let begin_ms = START_MS + day * DAY_MS;
@@ -144,7 +130,6 @@ fn lists(key: &FleetKey, day: u64, rng: &mut Rng, slots: &mut Vec<Slot>) {
     let rarely = match key.workload {
         Workload::Ci => 0.1,
         Workload::Team => 0.02,
->>>>>>> sim
         _ => 0.0,
     };
     // Beside a call, so that nobody lists in the middle of the night for no reason.

@@ -163,11 +163,8 @@ pub(crate) struct Person {
     pub(crate) agent: Agent,
     pub(crate) home: Site,
     pub(crate) phone: Site,
-<<<<<<< HEAD
-=======
     /// Draws the days on which the phone is used.
     pub(crate) seed: u64,
->>>>>>> sim
     /// Share of office hours spent in the office.
     pub(crate) office: f64,
     pub(crate) stays: Vec<Stay>,
@@ -185,12 +182,8 @@ impl Person {
         Self {
             agent: agent.on(os, arch),
             home: Site::line(access(owner.country, rng), days, rng),
-<<<<<<< HEAD
-            phone: Site::line(access(owner.country, rng), 0.4, rng),
-=======
             phone: Site::line(access(owner.country, rng), 1.0, rng),
             seed: rng.next_u64(),
->>>>>>> sim
             office: *rng.pick(&[0.0, 0.4, 0.6, 0.8]),
             stays: Vec::new(),
         }
@@ -241,11 +234,7 @@ const CI: (u64, f64) = (2, 2.0);
 impl Crew {
     pub(crate) fn draw(owner: &Owner, workload: Workload, calls_per_day: f64, rng: &mut Rng) -> Self {
         let dialect = owner.dialect(rng);
-<<<<<<< HEAD
-        let sdk = owner.sdk(dialect, rng);
-=======
         let sdk = if rng.chance(0.08) { plain(dialect, rng) } else { owner.sdk(dialect, rng) };
->>>>>>> sim
         let people = matches!(workload, Workload::Team | Workload::PublicApp);
         let region = rng.pick_from(&owner.regions).copied().unwrap_or(&CLOUD_WIDE[0]);
         let callers = match workload {
@@ -278,8 +267,6 @@ impl Crew {
     }
 }
 
-<<<<<<< HEAD
-=======
 /// Programs that call without an SDK: the libraries are those that thieves use, too.
 fn plain(dialect: Dialect, rng: &mut Rng) -> Agent {
     let software = *rng.pick(&[
@@ -290,7 +277,6 @@ fn plain(dialect: Dialect, rng: &mut Rng) -> Agent {
     Agent::new(software, dialect, rng.below(3))
 }
 
->>>>>>> sim
 /// A rate that differs from key to key.
 fn churn(per_day: f64, rng: &mut Rng) -> f64 {
     per_day * rng.log_uniform(0.5, 2.0)

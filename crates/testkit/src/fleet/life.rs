@@ -51,11 +51,7 @@ pub(crate) struct Life {
     pub(crate) swells: Vec<Swell>,
     /// From when on the callers use which other key.
     pub(crate) rotated: Option<(u64, KeyId)>,
-<<<<<<< HEAD
-    /// When models are listed: at deployments.
-=======
     /// When something new went live.
->>>>>>> sim
     pub(crate) deployments: Vec<u64>,
 }
 

@@ -68,10 +68,7 @@ impl Prompt {
             prompt,
             messages: 2 + 2 * pairs,
             tool_count: self.tool_count,
-<<<<<<< HEAD
             ..Shape::default()
-=======
->>>>>>> sim
         }
     }
 }

@@ -1,11 +1,7 @@
 //! From a planned call to the usage event that a gateway would write.
 
 use tokenwatch_model::client::Client as ClientSoftware;
-<<<<<<< HEAD
-use tokenwatch_model::context::{RequestContext, Shape, Siblings, Source};
-=======
 use tokenwatch_model::context::{RequestContext, Shape, Source};
->>>>>>> sim
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::{KeyId, RequestId};
 use tokenwatch_model::outcome::Outcome;
@@ -21,11 +17,7 @@ use super::identity::{Callers, Crew, Part, Person, conversation};
 use super::prompts::uneven;
 use super::sites::Site;
 use crate::price::ModelPrice;
-<<<<<<< HEAD
-use crate::rng::Rng;
-=======
 use crate::rng::{self, Rng};
->>>>>>> sim
 use crate::sim::Tokens;
 
 const WINDOW_US: u64 = 600_000_000;
@@ -85,10 +77,7 @@ impl Call {
                 output_tokens_max: self.limit.into(),
                 cost_worst: price.cost(&worst),
                 request_bytes: if input > 0 { 300 + bytes } else { 0 },
-<<<<<<< HEAD
-                siblings: Siblings::default(),
-=======
->>>>>>> sim
+                siblings: Default::default(),
             },
             key_seq: 0,
             outcome: Outcome::Served,
@@ -100,10 +89,7 @@ impl Call {
             response_bytes: if paid { 400 + u64::from(output) * 4 } else { 180 },
             first_byte_us,
             duration_us: first_byte_us + if paid { u64::from(output) * 15_000 } else { 0 },
-<<<<<<< HEAD
             completion: 0,
-=======
->>>>>>> sim
         }
     }
 }
@@ -196,19 +182,12 @@ fn person_at(person: &Person, office: &Site, at_ms: u64, rng: &mut Rng) -> Sourc
     if let Some(stay) = away {
         return stay.site.source(at_ms, rng).0;
     }
-<<<<<<< HEAD
-    let hour = Timestamp::from_ms(at_ms).hour_of_day();
-    let site = match rng.unit() {
-        u if (8..19).contains(&hour) && u < person.office => office,
-        u if u > 0.97 => &person.phone,
-=======
     let at = Timestamp::from_ms(at_ms);
     // One day in seven they are on the way and call over their phone, too.
     let on_the_way = rng::mix(person.seed ^ u64::from(at.day())).is_multiple_of(7);
     let site = match rng.unit() {
         u if on_the_way && u > 0.8 => &person.phone,
         u if (8..19).contains(&at.hour_of_day()) && u < person.office => office,
->>>>>>> sim
         _ => &person.home,
     };
     site.source(at_ms, rng).0

@@ -95,15 +95,9 @@ impl Site {
     }
 }
 
-<<<<<<< HEAD
-/// Three of four users are at home in the country, the others anywhere.
-fn users_network(country: &str, of: u64) -> &'static Network {
-    let abroad = of.is_multiple_of(4);
-=======
 /// Seven of eight users are at home in the country, the others anywhere.
 fn users_network(country: &str, of: u64) -> &'static Network {
     let abroad = of.is_multiple_of(8);
->>>>>>> sim
     let number = (of >> 8) as usize;
     let homes = homes(country);
     match homes.get(number % homes.len().max(1)) {

@@ -264,10 +264,7 @@ impl Thief<'_> {
             prompt: rng.next_u64() | 1,
             messages: 2 + 2 * turn,
             tool_count,
-<<<<<<< HEAD
             ..Shape::default()
-=======
->>>>>>> sim
         };
         call.tokens = step.tokens;
         call.limit = call.limit.max(if call.limit > 0 { step.tokens.output } else { 0 });
@@ -292,9 +289,6 @@ fn resolve(address: IpAddr) -> Source {
     let network = table::all().find(|network| network.contains(address));
     network.map_or(Source { address, facts: Default::default() }, |network| network.source(address))
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 mod tests;
->>>>>>> sim

@@ -196,8 +196,6 @@ fn every_theft_is_deterministic_ordered_and_agrees_with_its_facts() {
         }
     }
 }
-<<<<<<< HEAD
-=======
 
 /// Mean new blocks, networks and countries of keys a day, over days 4 to 10.
 fn newcomers(workload: Workload) -> [f64; 3] {
@@ -237,4 +235,3 @@ fn new_places_come_at_the_assumed_rates() {
     check_newcomers(Workload::Team, [2.0, 0.15, 0.08], [6.0, 0.9, 0.6]);
     check_newcomers(Workload::PublicApp, [8.0, 0.5, 0.2], [60.0, 5.0, 2.0]);
 }
->>>>>>> sim

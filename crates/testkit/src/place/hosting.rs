@@ -73,11 +73,7 @@ pub const CLOUD_WIDE: [Network; 62] = [
 ];
 
 /// Hosting companies where a server costs a few dollars a month.
-<<<<<<< HEAD
-pub const HOSTING_WIDE: [Network; 49] = [
-=======
 pub const HOSTING_WIDE: [Network; 47] = [
->>>>>>> sim
     hosting("hostinger-br-vps", "BR", 47583, [187, 127, 0, 0], 18),
     hosting("oracle-free-br-vps", "BR", 31898, [163, 176, 0, 0], 16),
     hosting("clouvider-de-vps", "DE", 62240, [154, 195, 128, 0], 18),
@@ -90,10 +86,6 @@ pub const HOSTING_WIDE: [Network; 47] = [
     hosting("vultr-fr-vps", "FR", 20473, [95, 179, 208, 0], 20),
     hosting("hivelocity-gb-vps", "GB", 29802, [109, 176, 32, 0], 21),
     hosting("ionos-gb-vps", "GB", 8560, [77, 68, 0, 0], 17),
-<<<<<<< HEAD
-    hosting("linode-gb-vps", "GB", 63949, [139, 162, 192, 0], 18),
-=======
->>>>>>> sim
     hosting("alibaba-hk-vps", "HK", 45102, [8, 210, 0, 0], 16),
     hosting("tencent-hk-vps", "HK", 132203, [43, 154, 0, 0], 16),
     hosting("zenlayer-hk-vps", "HK", 21859, [129, 227, 128, 0], 21),
@@ -115,10 +107,6 @@ pub const HOSTING_WIDE: [Network; 47] = [
     hosting("glesys-se-vps", "SE", 42708, [178, 73, 224, 0], 19),
     hosting("vultr-se-vps", "SE", 20473, [70, 34, 192, 0], 19),
     hosting("alibaba-sg-vps", "SG", 45102, [43, 104, 0, 0], 14),
-<<<<<<< HEAD
-    hosting("linode-sg-vps", "SG", 63949, [139, 162, 32, 0], 19),
-=======
->>>>>>> sim
     hosting("tencent-sg-vps", "SG", 132203, [43, 172, 0, 0], 15),
     hosting("zenlayer-sg-vps", "SG", 21859, [129, 227, 64, 0], 19),
     hosting("alibaba-us-vps", "US", 45102, [47, 80, 0, 0], 14),
