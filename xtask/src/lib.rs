@@ -1,6 +1,7 @@
 //! The tasks of `cargo xtask`, one module each. A library, so that tests enforce what the tasks check.
 
 pub mod bench;
+pub mod nab;
 pub mod networks;
 pub mod tidy;
 
@@ -12,6 +13,7 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 Tasks:
   bench gateway [--quick] [--json FILE]         measure the gateway against nginx; `bench --help` has more
+  nab [--data FILE] [--series]                  score the univariate detector on labelled series; `nab --help`
   tidy                                          check the rules of the repository; no output is good
   networks --geo DIR --lists DIR --out DIR      make the bundled network table from its sources and verify it";
 
@@ -23,6 +25,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let Some((task, rest)) = arguments.split_first() else { bail!("no task given\n\n{USAGE}") };
     match task.as_str() {
         "bench" => bench::run(rest),
+        "nab" => nab::run(rest),
         "tidy" => tidy::run(repository()?),
         "networks" => networks::run(rest),
         other => bail!("there is no task `{other}`\n\n{USAGE}"),

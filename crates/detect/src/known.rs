@@ -76,6 +76,10 @@ impl<const CAP: usize> KnownSet<CAP> {
     fn is_sound(&self) -> bool {
         self.entries.len() <= CAP
     }
+
+    fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
 }
 
 /// The dimensions in which a request can be new, in the order of `Churn`'s counters.
@@ -254,6 +258,19 @@ impl Known {
         self.tls.forget(prints.tls);
         self.templates.forget(prints.template);
         self.models.forget(prints.model);
+    }
+
+    /// Memory held beside the struct itself, in bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.prefixes.heap_bytes()
+            + self.networks.heap_bytes()
+            + self.countries.heap_bytes()
+            + self.families.heap_bytes()
+            + self.versions.heap_bytes()
+            + self.tls.heap_bytes()
+            + self.models.heap_bytes()
+            + self.templates.heap_bytes()
+            + self.tools.heap_bytes()
     }
 
     /// Whether every set keeps its bound; false for bytes that this code did not write.

@@ -25,8 +25,11 @@
 
 mod baseline;
 mod behaviour;
+pub mod calibrate;
 mod channel;
 mod churn;
+pub mod classic;
+pub mod combined;
 mod config;
 mod crowd;
 mod engine;
@@ -41,6 +44,7 @@ pub mod method;
 mod priors;
 mod profile;
 mod rules;
+pub mod series;
 mod slot;
 mod state;
 mod view;

@@ -7,3 +7,10 @@ fn the_repository_is_tidy() -> anyhow::Result<()> {
     assert!(lines.is_empty(), "cargo xtask tidy:\n{}", lines.join("\n"));
     Ok(())
 }
+
+#[test]
+fn the_univariate_detector_keeps_its_score() -> anyhow::Result<()> {
+    let score = xtask::nab::standard_score()?;
+    assert!(score >= 60.0, "cargo xtask nab: {score}");
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! Scenarios against the public API: simulated owners, thieves of the documented kinds, hostile input.
 
 mod benign;
+mod classic;
 mod hostile;
 mod invariants;
 mod newcomers;
