@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::{Decision, Finding, Tier};
 use tokenwatch_model::outcome::{Outcome, Refusal};
 
 use crate::engine::{Engine, InFlight};
@@ -103,13 +104,20 @@ impl Watch for LayeredWatch {
             Outcome::Refused(refusal) => refusal == Refusal::Judged,
             _ => true,
         };
+        // Some facts are enough for an alert whatever the days; they count as what an alert takes.
+        let alert_days = self.profile.alert_days();
         let before = if is_judged {
-            self.engine.judge(&self.state, &self.profile, &event.request, InFlight::default()).once_in_days
+            let verdict = self.engine.judge(&self.state, &self.profile, &event.request, InFlight::default());
+            let least = if verdict.decision == Decision::Refuse { alert_days } else { 0.0 };
+            verdict.once_in_days.max(least)
         } else {
             0.0
         };
         let findings = self.engine.observe(&mut self.state, &self.profile, event);
-        let after = findings.iter().map(|finding| finding.once_in_days).fold(0.0, f64::max);
+        let weigh = |finding: &Finding| {
+            finding.once_in_days.max(if finding.tier >= Tier::Alert { alert_days } else { 0.0 })
+        };
+        let after = findings.iter().map(weigh).fold(0.0, f64::max);
         Scores { before, after }
     }
 

@@ -1,0 +1,73 @@
+//! `tokenwatch evaluate`: how good detection is, method by method, on simulated fleets or on events of your own.
+
+mod contest;
+mod parallel;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use crate::{Common, output};
+
+/// `tokenwatch evaluate …`
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Methods to compare, comma-separated, or all; `--methods list` names them
+    #[arg(long, value_delimiter = ',', default_value = "layered", value_name = "NAMES")]
+    methods: Vec<String>,
+    /// Thefts to try, comma-separated, or all; `--attacks list` names them
+    #[arg(long, value_delimiter = ',', default_value = "all", value_name = "NAMES")]
+    attacks: Vec<String>,
+    /// Seed of everything that is drawn: keys, identities, split, thefts, resampling
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Simulated keys, calibration and test together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    keys: Option<u32>,
+    /// False alarms a year that the layered detector is set to accept on a key
+    #[arg(long, value_name = "X", default_value_t = tokenwatch_detect::FALSE_ALARMS_PER_YEAR)]
+    false_alarms_per_key_year: f64,
+    /// Rates of false alarms per key-day that all methods are calibrated to, comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "RATES", default_values_t = [0.001, 0.01])]
+    rates: Vec<f64>,
+    /// What methods may look at
+    #[arg(long, value_enum, default_value_t = Only::All)]
+    only: Only,
+    /// Few keys: a first look in seconds
+    #[arg(long)]
+    quick: bool,
+    /// Threads; the result does not depend on it [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    threads: Option<u16>,
+}
+
+/// What methods may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Everything
+    All,
+    /// Times and tokens alone, which are real: simulated networks, clients and prompts are the same for owner and thief
+    Real,
+}
+
+pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
+    let contest = contest::Contest::new(args)?;
+    let Some(contest) = contest else { return Ok(ExitCode::SUCCESS) };
+    let report = contest.run()?;
+    if common.json {
+        output::json(&report)?;
+    } else {
+        output::line(&table::report(&report));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The simulated fleet.
+fn world(
+    _seed: u64,
+    _keys: u32,
+    _false_alarms_per_year: f64,
+) -> anyhow::Result<Box<dyn tokenwatch_evaluate::world::World>> {
+    anyhow::bail!("no fleet yet")
+}

@@ -1,0 +1,171 @@
+//! Methods against thefts on a simulated fleet: train, calibrate, judge.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use tokenwatch_detect::method::Layered;
+use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_evaluate::plan::{Options, Plan};
+use tokenwatch_evaluate::report::{self, BudgetCheck, Parts, Point, Report};
+use tokenwatch_evaluate::stats::Share;
+use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trial};
+use tokenwatch_evaluate::world::World;
+
+use super::parallel::{Crew, thread_time};
+use super::{Args, Only};
+use crate::output;
+
+/// Keys when nobody says how many.
+const KEYS: u32 = 600;
+const KEYS_QUICK: u32 = 40;
+/// Resamples behind each interval of a first look.
+const RESAMPLES_QUICK: u32 = 200;
+
+/// Everything that was asked for, checked.
+pub(super) struct Contest {
+    world: Box<dyn World>,
+    options: Options,
+    methods: Vec<String>,
+    attacks: Vec<usize>,
+    false_alarms_per_year: f64,
+    crew: Crew,
+}
+
+impl Contest {
+    /// Checks the arguments; `None` when they only asked for a list, which is then printed.
+    pub(super) fn new(args: &Args) -> anyhow::Result<Option<Self>> {
+        if args.methods.iter().any(|name| name == "list") {
+            METHODS.iter().for_each(|(name, about)| output::line(&format!("{name:<26} {about}")));
+            return Ok(None);
+        }
+        let methods = choose("--methods", &args.methods, METHODS.iter().map(|(name, _)| *name))?;
+        let per_year = args.false_alarms_per_key_year;
+        ensure!(
+            per_year.is_finite() && per_year > 0.0,
+            "--false-alarms-per-key-year: a number above 0, such as 0.25"
+        );
+        ensure!(
+            args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
+            "--rates: false alarms per key-day between 0 and 1, such as 0.001"
+        );
+        let keys = args.keys.unwrap_or(if args.quick { KEYS_QUICK } else { KEYS });
+        let world = super::world(args.seed, keys, per_year)?;
+        if args.attacks.iter().any(|name| name == "list") {
+            for attack in world.attacks() {
+                let line = format!("{:<22} {:<11} {}", attack.name, attack.group.name(), attack.description);
+                output::line(&line);
+            }
+            return Ok(None);
+        }
+        let names = world.attacks().iter().map(|attack| attack.name);
+        let attacks =
+            choose("--attacks", &args.attacks, names)?.into_iter().map(|(place, _)| place).collect();
+        let mut rates = args.rates.clone();
+        rates.sort_by(f64::total_cmp);
+        rates.dedup();
+        let defaults = Options::default();
+        let options = Options {
+            seed: args.seed,
+            rates,
+            only_real: args.only == Only::Real,
+            resamples: if args.quick { RESAMPLES_QUICK } else { defaults.resamples },
+            ..defaults
+        };
+        let methods = methods.into_iter().map(|(_, name)| name.to_owned()).collect();
+        let crew = Crew::new(args.threads);
+        Ok(Some(Self { world, options, methods, attacks, false_alarms_per_year: per_year, crew }))
+    }
+
+    /// Runs the whole protocol.
+    pub(super) fn run(&self) -> anyhow::Result<Report> {
+        let plan = Plan::new(&*self.world, &self.options);
+        let contestants = self.contestants(&plan)?;
+        let calibration = self.try_keys(
+            "calibrating",
+            &plan.calibration,
+            Trial { attacks: &[], ..self.trial(&contestants, &[]) },
+        )?;
+        let points = report::points(&contestants, &calibration, &self.options);
+        let score = |points: &Vec<Point>| points.iter().map(|point| point.threshold).collect::<Vec<f64>>();
+        let thresholds: Vec<Vec<f64>> = points.iter().map(score).collect();
+        let test = self.try_keys("judging", &plan.test, self.trial(&contestants, &thresholds))?;
+        Ok(Report::build(Parts {
+            world: &*self.world,
+            options: &self.options,
+            plan: &plan,
+            contestants: &contestants,
+            points: &points,
+            calibration: &calibration,
+            test: &test,
+            budgets: self.check_budgets(&plan)?,
+        }))
+    }
+
+    fn trial<'a>(&'a self, contestants: &'a [Contestant], thresholds: &'a [Vec<f64>]) -> Trial<'a> {
+        Trial {
+            world: &*self.world,
+            options: &self.options,
+            contestants,
+            thresholds,
+            attacks: &self.attacks,
+            clock: &thread_time,
+        }
+    }
+
+    fn try_keys(
+        &self,
+        what: &'static str,
+        keys: &[usize],
+        trial: Trial<'_>,
+    ) -> anyhow::Result<Vec<KeyTrial>> {
+        self.crew.map(what, keys, |key| trial.run(key))
+    }
+
+    fn contestants(&self, _plan: &Plan) -> anyhow::Result<Vec<Contestant>> {
+        let profile =
+            KeyProfile { false_alarms_per_year: self.false_alarms_per_year, ..KeyProfile::default() };
+        let contestant = |_: &String| Contestant {
+            method: Box::new(Layered::new(Arc::new(Engine::default()))),
+            nominal: Some(profile.alert_days()),
+        };
+        Ok(self.methods.iter().map(contestant).collect())
+    }
+
+    /// Sets the test keys to each stated budget and counts the days on which they have a false alarm.
+    fn check_budgets(&self, plan: &Plan) -> anyhow::Result<Vec<BudgetCheck>> {
+        if !self.methods.iter().any(|name| name == "layered") {
+            return Ok(Vec::new());
+        }
+        let per_key = self.crew.map("checking budgets", &plan.test, |key| {
+            tokenwatch_evaluate::budget::alarm_days(&*self.world, &self.options, key)
+        })?;
+        let checks = self.options.budgets.iter().enumerate().map(|(place, &days)| {
+            let alarms = per_key.iter().filter_map(|alarms| alarms.get(place)).sum();
+            let of = per_key.len() as u64 * u64::from(self.options.score_days);
+            BudgetCheck { days, stated: 1.0 / days, realised: Share::new(alarms, of) }
+        });
+        Ok(checks.collect())
+    }
+}
+
+/// Names of methods, and what they are.
+const METHODS: [(&str, &str); 1] =
+    [("layered", "TokenWatch's own: newcomers on a key, by how rare they are on keys like it")];
+
+/// The places and names that were asked for, in the order of all names.
+fn choose<'a>(
+    option: &str,
+    wanted: &[String],
+    names: impl Iterator<Item = &'a str>,
+) -> anyhow::Result<Vec<(usize, &'a str)>> {
+    let names: Vec<&str> = names.collect();
+    for name in wanted {
+        ensure!(
+            name == "all" || names.contains(&name.as_str()),
+            "{option}: there is no {name:?}; there are all, {}",
+            names.join(", ")
+        );
+    }
+    let is_wanted = |name: &str| wanted.iter().any(|wanted| wanted == "all" || wanted == name);
+    Ok(names.into_iter().enumerate().filter(|(_, name)| is_wanted(name)).collect())
+}
