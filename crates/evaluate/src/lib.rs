@@ -10,6 +10,9 @@
 //! 4. From the scores any threshold gives what was found, after how many requests, seconds and dollars; intervals are
 //!    over clients, because keys of one client resemble each other ([`report`]).
 //!
+//! Beside that, events that somebody else mixed can be read ([`record`]) and replayed as a gateway would have seen them
+//! ([`replay`]).
+//!
 //! Invariants:
 //! * No files, clock, threads or logging: worlds and clocks are handed in, and a key's trial is a function of the
 //!   world, the plan and the methods, so any number of threads gives the same report.
@@ -19,6 +22,8 @@
 pub mod blank;
 pub mod budget;
 pub mod plan;
+pub mod record;
+pub mod replay;
 pub mod report;
 pub mod stats;
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! `tokenwatch evaluate`: how good detection is, method by method, on simulated fleets or on events of your own.
 
 mod contest;
+mod events;
 mod parallel;
 mod table;
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::ValueEnum;
+use tokenwatch_model::time::{ParseSpanError, parse_span};
 
 use crate::{Common, output};
 
@@ -40,6 +43,8 @@ pub(crate) struct Args {
     /// Threads; the result does not depend on it [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     threads: Option<u16>,
+    #[command(flatten)]
+    events: events::EventsArgs,
 }
 
 /// What methods may look at.
@@ -52,6 +57,15 @@ enum Only {
 }
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
+    let per_year = args.false_alarms_per_key_year;
+    ensure!(
+        per_year.is_finite() && per_year > 0.0,
+        "--false-alarms-per-key-year: a number above 0, such as 0.25"
+    );
+    if !args.events.events.is_empty() {
+        events::run(common, &args.events, per_year)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let contest = contest::Contest::new(args)?;
     let Some(contest) = contest else { return Ok(ExitCode::SUCCESS) };
     let report = contest.run()?;
@@ -61,6 +75,11 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         output::line(&table::report(&report));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A span of time as an argument, in microseconds.
+fn span(text: &str) -> Result<u64, ParseSpanError> {
+    parse_span(text)
 }
 
 /// The simulated fleet.

@@ -41,10 +41,6 @@ impl Contest {
         let methods = choose("--methods", &args.methods, METHODS.iter().map(|(name, _)| *name))?;
         let per_year = args.false_alarms_per_key_year;
         ensure!(
-            per_year.is_finite() && per_year > 0.0,
-            "--false-alarms-per-key-year: a number above 0, such as 0.25"
-        );
-        ensure!(
             args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
             "--rates: false alarms per key-day between 0 and 1, such as 0.001"
         );

@@ -1,5 +1,6 @@
 //! Work on many keys by several threads. The results come in the order of the keys, whatever the threads did.
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -55,6 +56,21 @@ impl Crew {
         done.sort_by_key(|(place, _)| *place);
         Ok(done.into_iter().map(|(_, result)| result).collect())
     }
+}
+
+/// A bar over the bytes of files; without an end when one of them is a stream.
+pub(super) fn bytes_bar(paths: &[PathBuf]) -> ProgressBar {
+    let sizes: Option<Vec<u64>> = paths.iter().map(|path| file_size(path)).collect();
+    let bar =
+        ProgressBar::with_draw_target(sizes.map(|sizes| sizes.iter().sum()), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("reading {wide_bar} {bytes}/{total_bytes}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn file_size(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
 }
 
 fn take(next: &AtomicUsize, keys: &[usize]) -> Option<(usize, usize)> {

@@ -135,11 +135,11 @@ pub(super) fn main_point(method: &MethodReport) -> Option<&PointReport> {
     method.points.iter().find(|point| point.point.rate.is_some()).or(method.points.first())
 }
 
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     human_span((seconds * 1e6) as u64)
 }
 
-fn pair(spread: &tokenwatch_evaluate::stats::Spread, write: impl Fn(f64) -> String) -> String {
+pub(super) fn pair(spread: &tokenwatch_evaluate::stats::Spread, write: impl Fn(f64) -> String) -> String {
     match (spread.median, spread.p90) {
         (Some(median), Some(p90)) => format!("{} / {}", write(median), write(p90)),
         _ => "-".to_owned(),
