@@ -21,6 +21,7 @@
 
 pub mod blank;
 pub mod budget;
+pub mod fleet;
 pub mod plan;
 pub mod record;
 pub mod replay;

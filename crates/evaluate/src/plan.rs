@@ -27,6 +27,8 @@ pub struct Options {
     pub budgets: Vec<f64>,
     /// Resamples of clients behind each interval.
     pub resamples: u32,
+    /// Days after a harmless change in which an alarm counts as its own.
+    pub change_days: u32,
     /// Whether identities are blanked out, so that times and tokens alone speak.
     pub only_real: bool,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             rates: vec![0.001, 0.01],
             budgets: vec![100.0, 300.0, 1_000.0, 2_000.0, 3_000.0],
             resamples: 1_000,
+            change_days: 2,
             only_real: false,
         }
     }
@@ -71,10 +74,7 @@ impl Plan {
             clients.entry(key.client.as_str()).or_default().push(index);
         }
         let mut clients: Vec<Vec<usize>> = clients.into_values().collect();
-        let mut rng = Rng::new(options.seed).fork("split");
-        for last in (1..clients.len()).rev() {
-            clients.swap(last, rng.below(last as u64 + 1) as usize);
-        }
+        shuffle(&mut clients, &mut Rng::new(options.seed).fork("split"));
         let wanted = (clients.len() as f64 * options.calibration_share).round() as usize;
         let wanted = wanted.clamp(1.min(clients.len()), clients.len().saturating_sub(1).max(1));
         let test: Vec<Vec<usize>> = clients.split_off(wanted.min(clients.len()));
@@ -84,6 +84,13 @@ impl Plan {
             keys
         };
         Self { calibration: sorted(clients), test: sorted(test) }
+    }
+}
+
+/// Puts items into a drawn order.
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, rng.below(last as u64 + 1) as usize);
     }
 }
 

@@ -127,6 +127,8 @@ pub struct PointReport {
     pub groups: Vec<GroupReport>,
     /// Per theft.
     pub attacks: Vec<AttackReport>,
+    /// Keys with an alarm after a harmless change, per change.
+    pub changes: Vec<ChangeReport>,
     /// Per kind of caller.
     pub archetypes: Vec<Part>,
     /// Per third of the keys by calls a day.
@@ -167,6 +169,17 @@ pub struct AttackReport {
     pub owner_requests: u64,
     /// Of these, how many would have been refused.
     pub owner_refused: u64,
+}
+
+/// A harmless change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChangeReport {
+    /// Its name.
+    pub change: &'static str,
+    /// Keys with an alarm in the days after it.
+    pub alarms: Share,
+    /// The same keys and days, had nothing changed.
+    pub without: Share,
 }
 
 /// A part of the test keys.
@@ -345,6 +358,7 @@ fn point_report(
         calibration_alarms: alarms(calibration, point.threshold),
         groups: found.groups(options),
         attacks: found.attacks(index, options),
+        changes: tally.changes(point.threshold),
         archetypes: found.parts(&tally.archetypes(), point.threshold, options),
         sizes: found.parts(&tally.sizes(), point.threshold, options),
     }

@@ -39,6 +39,8 @@ pub struct Trial<'a> {
     pub thresholds: &'a [Vec<f64>],
     /// Thefts to try, by place in the world; none on calibration keys.
     pub attacks: &'a [usize],
+    /// Harmless changes to try, by place in the world; none on calibration keys.
+    pub changes: &'a [usize],
     /// For the time that methods take.
     pub clock: CpuClock<'a>,
 }
@@ -63,18 +65,37 @@ pub struct MethodTrial {
     pub days: Vec<f64>,
     /// One per theft that fitted the key.
     pub thefts: Vec<Trajectory>,
+    /// One per harmless change that fitted the key.
+    pub changes: Vec<ChangeTrial>,
     /// Processor time of the clean days.
     pub nanos: u64,
     /// Memory at the end of the clean days.
     pub bytes: usize,
 }
 
-/// A theft laid over a key's clean events.
-struct Theft {
-    attack: usize,
-    /// Place of the first clean event that the fork sees.
+/// What one method made of a harmless change on a key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChangeTrial {
+    /// The change, by place in the world.
+    pub change: usize,
+    /// Highest score in the days after it, see [`Options::change_days`].
+    pub highest: f64,
+    /// Highest score of the same stretch had nothing changed.
+    pub without: f64,
+}
+
+/// What is tried on a fork of what was known at a time.
+struct Branch {
+    /// Place of the first clean event that the fork sees, or would have seen.
     from: usize,
-    events: Vec<UsageEvent>,
+    what: What,
+}
+
+enum What {
+    /// These events of a thief are mixed into the clean ones.
+    Theft { attack: usize, events: Vec<UsageEvent> },
+    /// These events replace the clean ones.
+    Change { change: usize, events: Vec<UsageEvent>, until: Timestamp },
 }
 
 impl Trial<'_> {
@@ -88,16 +109,16 @@ impl Trial<'_> {
         }
         let taught = self.world.start().plus(u64::from(teach_days) * DAY);
         let teaching = clean.partition_point(|event| event.request.time < taught);
-        let mut thefts: Vec<Theft> = self
-            .attacks
-            .iter()
-            .filter_map(|&attack| self.theft(key, attack, &clean, blank.as_ref()))
-            .collect();
-        thefts.sort_by_key(|theft| theft.from);
+        let thefts =
+            self.attacks.iter().filter_map(|&attack| self.theft(key, attack, &clean, blank.as_ref()));
+        let changes =
+            self.changes.iter().filter_map(|&change| self.change(key, change, &clean, blank.as_ref()));
+        let mut branches: Vec<Branch> = thefts.chain(changes).collect();
+        branches.sort_by_key(|branch| branch.from);
         let none = Vec::new();
         let methods = self.contestants.iter().enumerate().map(|(place, contestant)| {
             let thresholds = self.thresholds.get(place).unwrap_or(&none);
-            self.run_method(key, contestant, thresholds, &clean, &thefts)
+            self.run_method(key, contestant, thresholds, &clean, &branches)
         });
         KeyTrial {
             key,
@@ -107,7 +128,13 @@ impl Trial<'_> {
         }
     }
 
-    fn theft(&self, key: usize, attack: usize, clean: &[UsageEvent], blank: Option<&Blank>) -> Option<Theft> {
+    fn theft(
+        &self,
+        key: usize,
+        attack: usize,
+        clean: &[UsageEvent],
+        blank: Option<&Blank>,
+    ) -> Option<Branch> {
         let name = self.world.attacks().get(attack)?.name;
         let start = plan::start_of(self.world, self.options, key, name);
         let end = self.world.start().plus(u64::from(self.options.end_day()) * DAY);
@@ -121,7 +148,28 @@ impl Trial<'_> {
             }
         }
         let first = events.first()?.request.time;
-        Some(Theft { attack, from: clean.partition_point(|event| event.request.time < first), events })
+        let from = clean.partition_point(|event| event.request.time < first);
+        Some(Branch { from, what: What::Theft { attack, events } })
+    }
+
+    fn change(
+        &self,
+        key: usize,
+        change: usize,
+        clean: &[UsageEvent],
+        blank: Option<&Blank>,
+    ) -> Option<Branch> {
+        let name = self.world.changes().get(change)?.name;
+        let at = plan::start_of(self.world, self.options, key, name);
+        let seed = plan::seed_of(self.options, key, name);
+        let mut events = self.world.changed(key, change, seed, at, self.options.end_day())?;
+        let until = at.plus(u64::from(self.options.change_days) * DAY);
+        events.retain(|event| event.request.time < until);
+        if let Some(blank) = blank {
+            events.iter_mut().for_each(|event| blank.apply(event));
+        }
+        let from = clean.partition_point(|event| event.request.time < at);
+        Some(Branch { from, what: What::Change { change, events, until } })
     }
 
     fn run_method(
@@ -130,51 +178,69 @@ impl Trial<'_> {
         contestant: &Contestant,
         thresholds: &[f64],
         clean: &[UsageEvent],
-        thefts: &[Theft],
+        branches: &[Branch],
     ) -> MethodTrial {
         let Some(about) = self.world.keys().get(key) else { return MethodTrial::default() };
         let first_day = self.world.start().day() + self.options.teach_days;
-        let mut days = vec![0.0; self.options.score_days as usize];
+        let mut trial =
+            MethodTrial { days: vec![0.0; self.options.score_days as usize], ..MethodTrial::default() };
         let mut watch = contestant.method.watch(&about.profile);
-        let mut done = Vec::with_capacity(thefts.len());
-        let (mut next, mut nanos) = (0, 0);
-        // From one theft's start to the next, so that the clock is read seldom.
-        for theft in thefts.iter().map(Some).chain([None]) {
-            let until = theft.map_or(clean.len(), |theft| theft.from);
+        let mut next = 0;
+        // From one branch to the next, so that the clock is read seldom.
+        for branch in branches.iter().map(Some).chain([None]) {
+            let until = branch.map_or(clean.len(), |branch| branch.from);
             let before = (self.clock)();
             for event in clean.get(next..until).unwrap_or_default() {
                 let score = watch.see(event).max();
-                if let Some(highest) = days.get_mut(event.request.time.day().wrapping_sub(first_day) as usize)
-                {
+                let day = event.request.time.day().wrapping_sub(first_day) as usize;
+                if let Some(highest) = trial.days.get_mut(day) {
                     *highest = score.max(*highest);
                 }
             }
-            nanos += (self.clock)() - before;
+            trial.nanos += (self.clock)() - before;
             next = until;
-            let Some(theft) = theft else { break };
-            let at = theft.events.first().map_or(0, |event| event.request.time.day().wrapping_sub(first_day));
-            let already = days.get(at as usize).copied().unwrap_or(0.0);
-            done.push(follow(&*watch, theft, clean, already, thresholds));
+            let Some(branch) = branch else { break };
+            let rest = clean.get(branch.from..).unwrap_or_default();
+            match &branch.what {
+                What::Theft { attack, events } => {
+                    let day =
+                        events.first().map_or(0, |event| event.request.time.day().wrapping_sub(first_day));
+                    let already = trial.days.get(day as usize).copied().unwrap_or(0.0);
+                    let recorder = Recorder::new(*attack, events, already, thresholds);
+                    trial.thefts.push(follow(watch.fork(), recorder, events, rest));
+                }
+                What::Change { change, events, until } => {
+                    let stretch = rest.iter().take_while(|event| event.request.time < *until);
+                    let highest = highest(watch.fork(), events.iter());
+                    trial.changes.push(ChangeTrial {
+                        change: *change,
+                        highest,
+                        without: self::highest(watch.fork(), stretch),
+                    });
+                }
+            }
         }
-        done.sort_by_key(|trajectory| trajectory.attack);
-        MethodTrial { days, thefts: done, nanos, bytes: watch.bytes() }
+        trial.thefts.sort_by_key(|trajectory| trajectory.attack);
+        trial.changes.sort_by_key(|trial| trial.change);
+        trial.bytes = watch.bytes();
+        trial
     }
+}
+
+fn highest<'e>(mut watch: Box<dyn Watch>, events: impl Iterator<Item = &'e UsageEvent>) -> f64 {
+    events.map(|event| watch.see(event).max()).fold(0.0, f64::max)
 }
 
 /// Scores the merged stream of owner and thief from the first theft to a day after the last, or to the end of the data.
 fn follow(
-    watch: &dyn Watch,
-    theft: &Theft,
+    mut watch: Box<dyn Watch>,
+    mut recorder: Recorder<'_>,
+    theft: &[UsageEvent],
     clean: &[UsageEvent],
-    already: f64,
-    thresholds: &[f64],
 ) -> Trajectory {
-    let mut watch = watch.fork();
-    let first = theft.events.first().map_or(Timestamp::default(), |event| event.request.time);
-    let end = theft.events.last().map_or(first, |event| event.request.time).plus(DAY);
-    let mut recorder = Recorder::new(theft.attack, first, already, thresholds);
-    let mut owner = clean.get(theft.from..).unwrap_or_default().iter().peekable();
-    let mut thief = theft.events.iter().peekable();
+    let end = theft.last().map_or(Timestamp::default(), |event| event.request.time).plus(DAY);
+    let mut owner = clean.iter().peekable();
+    let mut thief = theft.iter().peekable();
     loop {
         let is_thief = match (owner.peek(), thief.peek()) {
             (Some(owner), Some(thief)) => thief.request.time <= owner.request.time,

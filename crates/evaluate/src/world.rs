@@ -98,8 +98,16 @@ pub trait World: Sync {
         end: Timestamp,
     ) -> Vec<UsageEvent>;
 
-    /// As [`World::events`], with a harmless change from a time on; `None` when it does not fit the key.
-    fn changed(&self, _key: usize, _change: usize, _at: Timestamp, _to_day: u32) -> Option<Vec<UsageEvent>> {
+    /// Clean events of a key from `at` to before day `to_day` when a harmless change happens at `at`; `None` when it
+    /// does not fit the key.
+    fn changed(
+        &self,
+        _key: usize,
+        _change: usize,
+        _seed: u64,
+        _at: Timestamp,
+        _to_day: u32,
+    ) -> Option<Vec<UsageEvent>> {
         None
     }
 }

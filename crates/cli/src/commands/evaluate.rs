@@ -34,6 +34,12 @@ pub(crate) struct Args {
     /// Rates of false alarms per key-day that all methods are calibrated to, comma-separated
     #[arg(long, value_delimiter = ',', value_name = "RATES", default_values_t = [0.001, 0.01])]
     rates: Vec<f64>,
+    /// Multiplies the rate of every harmless change in the keys' lives: deployments, travels, new colleagues
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pace: f64,
+    /// Do not tell methods what kind of caller each key is for
+    #[arg(long)]
+    undeclared: bool,
     /// What methods may look at
     #[arg(long, value_enum, default_value_t = Only::All)]
     only: Only,
@@ -80,13 +86,4 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
 /// A span of time as an argument, in microseconds.
 fn span(text: &str) -> Result<u64, ParseSpanError> {
     parse_span(text)
-}
-
-/// The simulated fleet.
-fn world(
-    _seed: u64,
-    _keys: u32,
-    _false_alarms_per_year: f64,
-) -> anyhow::Result<Box<dyn tokenwatch_evaluate::world::World>> {
-    anyhow::bail!("no fleet yet")
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{AttackReport, GroupReport, Part, alarms};
+use super::{AttackReport, ChangeReport, GroupReport, Part, alarms};
 use crate::plan::Options;
 use crate::stats::{Spread, by_client};
 use crate::trial::{Detection, KeyTrial, MethodTrial, Trajectory};
-use crate::world::{Attack, Group, World, WorldKey};
+use crate::world::{Attack, Change, Group, World, WorldKey};
 
 /// The trials of one method on the test keys.
 pub(super) struct Tally<'a> {
     attacks: &'a [Attack],
+    changes: &'a [Change],
     keys: Vec<TestKey<'a>>,
     clients: usize,
 }
@@ -39,7 +40,7 @@ impl<'a> Tally<'a> {
                 Some(TestKey { about, client, calls_per_day: trial.calls_per_day, trial: method })
             })
             .collect();
-        Self { attacks: world.attacks(), keys, clients: clients.len() }
+        Self { attacks: world.attacks(), changes: world.changes(), keys, clients: clients.len() }
     }
 
     /// Highest scores of all clean days.
@@ -68,6 +69,20 @@ impl<'a> Tally<'a> {
             (format!("{low:.0} to {high:.0} calls a day"), places.to_vec())
         };
         places.chunks(third).map(part).collect()
+    }
+
+    /// Keys with an alarm after each harmless change.
+    pub(super) fn changes(&self, threshold: f64) -> Vec<ChangeReport> {
+        let report = |(place, change): (usize, &Change)| {
+            let trials = || {
+                let all = self.keys.iter().flat_map(|key| &key.trial.changes);
+                all.filter(move |trial| trial.change == place)
+            };
+            let alarms = alarms(trials().map(|trial| trial.highest), threshold);
+            let without = super::alarms(trials().map(|trial| trial.without), threshold);
+            (alarms.of > 0).then_some(ChangeReport { change: change.name, alarms, without })
+        };
+        self.changes.iter().enumerate().filter_map(report).collect()
     }
 
     /// What a threshold finds.

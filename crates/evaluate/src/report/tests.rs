@@ -13,8 +13,15 @@ fn evaluate(seed: u64, options: &Options) -> Report {
     let contestants = contestants();
     let clock = || 0;
     let run = |keys: &[usize], thresholds: &[Vec<f64>], attacks: &[usize]| -> Vec<KeyTrial> {
-        let trial =
-            Trial { world: &world, options, contestants: &contestants, thresholds, attacks, clock: &clock };
+        let trial = Trial {
+            world: &world,
+            options,
+            contestants: &contestants,
+            thresholds,
+            attacks,
+            changes: &[],
+            clock: &clock,
+        };
         keys.iter().map(|&key| trial.run(key)).collect()
     };
     let calibration = run(&plan.calibration, &[], &[]);

@@ -115,7 +115,9 @@ pub(super) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(attack: usize, first: Timestamp, already: f64, thresholds: &'a [f64]) -> Self {
+    /// Of a theft with these events.
+    pub(super) fn new(attack: usize, theft: &[UsageEvent], already: f64, thresholds: &'a [f64]) -> Self {
+        let first = theft.first().map_or(Timestamp::default(), |event| event.request.time);
         let trajectory = Trajectory {
             attack,
             already,
@@ -173,7 +175,7 @@ mod tests {
     /// Scores of thief and owner events, one a minute, a dollar each, from ten minutes before midnight.
     fn record(scores: &[(bool, f64, f64)], already: f64, thresholds: &[f64]) -> Trajectory {
         let start = Timestamp::from_seconds(86_400 - 600);
-        let mut recorder = Recorder::new(0, start, already, thresholds);
+        let mut recorder = Recorder::new(0, &[event(1, start)], already, thresholds);
         for (minute, &(is_thief, before, after)) in scores.iter().enumerate() {
             let mut event = event(1, start.plus(minute as u64 * 60 * SECOND));
             event.cost = NanoUsd::from_cents(100);

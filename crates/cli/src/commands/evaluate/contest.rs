@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use tokenwatch_detect::method::Layered;
 use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
 use tokenwatch_evaluate::report::{self, BudgetCheck, Parts, Point, Report};
 use tokenwatch_evaluate::stats::Share;
@@ -27,6 +28,7 @@ pub(super) struct Contest {
     options: Options,
     methods: Vec<String>,
     attacks: Vec<usize>,
+    changes: Vec<usize>,
     false_alarms_per_year: f64,
     crew: Crew,
 }
@@ -39,13 +41,18 @@ impl Contest {
             return Ok(None);
         }
         let methods = choose("--methods", &args.methods, METHODS.iter().map(|(name, _)| *name))?;
-        let per_year = args.false_alarms_per_key_year;
         ensure!(
             args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
             "--rates: false alarms per key-day between 0 and 1, such as 0.001"
         );
         let keys = args.keys.unwrap_or(if args.quick { KEYS_QUICK } else { KEYS });
-        let world = super::world(args.seed, keys, per_year)?;
+        let world = FleetWorld::new(&FleetSettings {
+            seed: args.seed,
+            keys,
+            pace: args.pace,
+            false_alarms_per_year: args.false_alarms_per_key_year,
+            is_declared: !args.undeclared,
+        })?;
         if args.attacks.iter().any(|name| name == "list") {
             for attack in world.attacks() {
                 let line = format!("{:<22} {:<11} {}", attack.name, attack.group.name(), attack.description);
@@ -69,7 +76,17 @@ impl Contest {
         };
         let methods = methods.into_iter().map(|(_, name)| name.to_owned()).collect();
         let crew = Crew::new(args.threads);
-        Ok(Some(Self { world, options, methods, attacks, false_alarms_per_year: per_year, crew }))
+        let changes = (0..world.changes().len()).collect();
+        let false_alarms_per_year = args.false_alarms_per_key_year;
+        Ok(Some(Self {
+            world: Box::new(world),
+            options,
+            methods,
+            attacks,
+            changes,
+            false_alarms_per_year,
+            crew,
+        }))
     }
 
     /// Runs the whole protocol.
@@ -79,7 +96,7 @@ impl Contest {
         let calibration = self.try_keys(
             "calibrating",
             &plan.calibration,
-            Trial { attacks: &[], ..self.trial(&contestants, &[]) },
+            Trial { attacks: &[], changes: &[], ..self.trial(&contestants, &[]) },
         )?;
         let points = report::points(&contestants, &calibration, &self.options);
         let score = |points: &Vec<Point>| points.iter().map(|point| point.threshold).collect::<Vec<f64>>();
@@ -104,6 +121,7 @@ impl Contest {
             contestants,
             thresholds,
             attacks: &self.attacks,
+            changes: &self.changes,
             clock: &thread_time,
         }
     }

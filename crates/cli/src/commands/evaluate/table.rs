@@ -1,6 +1,8 @@
 //! The report for a terminal: false alarms first, then what was found and how fast.
 
-use tokenwatch_evaluate::report::{AttackReport, GroupReport, MethodReport, PointReport, Report};
+use tokenwatch_evaluate::report::{
+    AttackReport, ChangeReport, GroupReport, MethodReport, PointReport, Report,
+};
 use tokenwatch_evaluate::stats::{Estimate, Share};
 use tokenwatch_evaluate::world::Group;
 use tokenwatch_model::time::human_span;
@@ -15,6 +17,7 @@ pub(super) fn report(report: &Report) -> String {
     }
     parts.extend(report.methods.iter().filter_map(attacks));
     parts.extend(report.methods.iter().filter_map(keys));
+    parts.extend(changes(report));
     parts.push(costs(report));
     parts.join("\n\n")
 }
@@ -182,6 +185,28 @@ fn keys(method: &MethodReport) -> Option<String> {
     let rows: Vec<Vec<String>> = point.archetypes.iter().chain(&point.sizes).map(row).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     Some(format!("{}, set for {}\n{}", method.method, point_name(point), output::table(&headings, &rows)))
+}
+
+/// Keys that alarm after harmless changes, a column per method.
+fn changes(report: &Report) -> Option<String> {
+    let points: Vec<(&MethodReport, &PointReport)> =
+        report.methods.iter().filter_map(|method| Some((method, main_point(method)?))).collect();
+    let mut headings = vec!["HARMLESS CHANGE"];
+    headings.extend(points.iter().map(|(method, _)| method.method));
+    let (_, first) = points.first()?;
+    let row = |(place, change): (usize, &ChangeReport)| {
+        let mut row = vec![change.change.to_owned()];
+        row.extend(points.iter().filter_map(|(_, point)| point.changes.get(place)).map(|change| {
+            let Share { count, of, share, .. } = change.alarms;
+            format!("{count} of {of}: {} (without {})", percent(share), change.without.count)
+        }));
+        row
+    };
+    let rows: Vec<Vec<String>> = first.changes.iter().enumerate().map(row).collect();
+    let days = report.protocol.options.change_days;
+    let title =
+        format!("Keys with an alarm within {days} days of a harmless change, and of as many days without it");
+    (!rows.is_empty()).then(|| format!("{title}\n{}", output::table(&headings, &rows)))
 }
 
 fn costs(report: &Report) -> String {
