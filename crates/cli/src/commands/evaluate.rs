@@ -2,6 +2,7 @@
 
 mod contest;
 mod events;
+mod methods;
 mod parallel;
 mod table;
 

@@ -1,10 +1,6 @@
 //! Methods against thefts on a simulated fleet: train, calibrate, judge.
 
-use std::sync::Arc;
-
 use anyhow::ensure;
-use tokenwatch_detect::method::Layered;
-use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
 use tokenwatch_evaluate::report::{self, BudgetCheck, Parts, Point, Report};
@@ -12,6 +8,7 @@ use tokenwatch_evaluate::stats::Share;
 use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trial};
 use tokenwatch_evaluate::world::World;
 
+use super::methods::{self, LAYERED, METHODS};
 use super::parallel::{Crew, thread_time};
 use super::{Args, Only};
 use crate::output;
@@ -26,7 +23,7 @@ const RESAMPLES_QUICK: u32 = 200;
 pub(super) struct Contest {
     world: Box<dyn World>,
     options: Options,
-    methods: Vec<String>,
+    methods: Vec<&'static str>,
     attacks: Vec<usize>,
     changes: Vec<usize>,
     false_alarms_per_year: f64,
@@ -37,10 +34,10 @@ impl Contest {
     /// Checks the arguments; `None` when they only asked for a list, which is then printed.
     pub(super) fn new(args: &Args) -> anyhow::Result<Option<Self>> {
         if args.methods.iter().any(|name| name == "list") {
-            METHODS.iter().for_each(|(name, about)| output::line(&format!("{name:<26} {about}")));
+            METHODS.iter().for_each(|method| output::line(&format!("{:<26} {}", method.name, method.about)));
             return Ok(None);
         }
-        let methods = choose("--methods", &args.methods, METHODS.iter().map(|(name, _)| *name))?;
+        let methods = choose("--methods", &args.methods, METHODS.iter().map(|method| method.name))?;
         ensure!(
             args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
             "--rates: false alarms per key-day between 0 and 1, such as 0.001"
@@ -74,7 +71,7 @@ impl Contest {
             resamples: if args.quick { RESAMPLES_QUICK } else { defaults.resamples },
             ..defaults
         };
-        let methods = methods.into_iter().map(|(_, name)| name.to_owned()).collect();
+        let methods = methods.into_iter().map(|(_, name)| name).collect();
         let crew = Crew::new(args.threads);
         let changes = (0..world.changes().len()).collect();
         let false_alarms_per_year = args.false_alarms_per_key_year;
@@ -92,7 +89,8 @@ impl Contest {
     /// Runs the whole protocol.
     pub(super) fn run(&self) -> anyhow::Result<Report> {
         let plan = Plan::new(&*self.world, &self.options);
-        let contestants = self.contestants(&plan)?;
+        let (world, per_year) = (&*self.world, self.false_alarms_per_year);
+        let contestants = methods::make(&self.methods, world, &self.options, &plan, per_year, &self.crew)?;
         let calibration = self.try_keys(
             "calibrating",
             &plan.calibration,
@@ -135,19 +133,9 @@ impl Contest {
         self.crew.map(what, keys, |key| trial.run(key))
     }
 
-    fn contestants(&self, _plan: &Plan) -> anyhow::Result<Vec<Contestant>> {
-        let profile =
-            KeyProfile { false_alarms_per_year: self.false_alarms_per_year, ..KeyProfile::default() };
-        let contestant = |_: &String| Contestant {
-            method: Box::new(Layered::new(Arc::new(Engine::default()))),
-            nominal: Some(profile.alert_days()),
-        };
-        Ok(self.methods.iter().map(contestant).collect())
-    }
-
     /// Sets the test keys to each stated budget and counts the days on which they have a false alarm.
     fn check_budgets(&self, plan: &Plan) -> anyhow::Result<Vec<BudgetCheck>> {
-        if !self.methods.iter().any(|name| name == "layered") {
+        if !self.methods.iter().any(|name| *name == LAYERED) {
             return Ok(Vec::new());
         }
         let per_key = self.crew.map("checking budgets", &plan.test, |key| {
@@ -161,10 +149,6 @@ impl Contest {
         Ok(checks.collect())
     }
 }
-
-/// Names of methods, and what they are.
-const METHODS: [(&str, &str); 1] =
-    [("layered", "TokenWatch's own: newcomers on a key, by how rare they are on keys like it")];
 
 /// The places and names that were asked for, in the order of all names.
 fn choose<'a>(
