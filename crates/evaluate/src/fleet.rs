@@ -6,11 +6,12 @@ use tokenwatch_detect::KeyProfile;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::time::Timestamp;
-use tokenwatch_testkit::fleet::{self, Fleet, FleetKey, FleetOptions, ReadClientsError};
+use tokenwatch_testkit::fleet::{self, Fleet, FleetKey, FleetOptions, ReadClientsError, TheftLimits};
 use tokenwatch_testkit::rng::Rng;
+use tokenwatch_testkit::theft::{Theft, TheftGroup};
 
 use crate::plan::shuffle;
-use crate::world::{Attack, Change, World, WorldKey};
+use crate::world::{Attack, Change, Group, World, WorldKey};
 
 /// Which fleet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,14 +26,18 @@ pub struct FleetSettings {
     pub false_alarms_per_year: f64,
     /// Whether methods are told what kind of caller a key is for.
     pub is_declared: bool,
+    /// Most requests of a theft; the first ones are kept.
+    pub theft_requests_max: usize,
 }
 
 /// A fleet.
 pub struct FleetWorld {
     about: Vec<WorldKey>,
     keys: Vec<FleetKey>,
+    thefts: Vec<Theft>,
     attacks: Vec<Attack>,
     changes: Vec<Change>,
+    theft_requests_max: usize,
 }
 
 impl FleetWorld {
@@ -62,12 +67,33 @@ impl FleetWorld {
         };
         let change =
             |change: &fleet::Change| Change { name: change.name(), description: change.description() };
+        // The fifteen that other evaluations have too come first, then those that follow one report each.
+        let documented = Theft::ALL.iter().filter(|theft| !Theft::REFERENCE.contains(theft));
+        let thefts: Vec<Theft> = Theft::REFERENCE.iter().chain(documented).copied().collect();
         Ok(Self {
             about: keys.iter().map(about).collect(),
             keys,
-            attacks: Vec::new(),
+            attacks: thefts.iter().copied().map(attack).collect(),
+            thefts,
+            theft_requests_max: settings.theft_requests_max,
             changes: fleet::Change::HARD.iter().map(change).collect(),
         })
+    }
+}
+
+fn attack(theft: Theft) -> Attack {
+    let group = match theft.group() {
+        TheftGroup::Documented => Group::Documented,
+        TheftGroup::Loud => Group::Loud,
+        TheftGroup::Careful => Group::Careful,
+        TheftGroup::Mimic => Group::Mimic,
+    };
+    Attack {
+        name: theft.name(),
+        description: theft.description(),
+        group,
+        is_control: theft == Theft::Mimic,
+        owner_silent_days: theft.silent_days(),
     }
 }
 
@@ -105,8 +131,17 @@ impl World for FleetWorld {
         self.keys.get(key).map(|key| key.events(0, to_day.into()).collect()).unwrap_or_default()
     }
 
-    fn theft(&self, _: usize, _: usize, _: u64, _: Timestamp, _: Timestamp) -> Vec<UsageEvent> {
-        Vec::new()
+    fn theft(
+        &self,
+        key: usize,
+        attack: usize,
+        seed: u64,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<UsageEvent> {
+        let limits = TheftLimits { events_max: self.theft_requests_max, until_ms: end.ms() };
+        let stolen = self.keys.get(key).zip(self.thefts.get(attack));
+        stolen.map(|(key, &theft)| key.theft(theft, seed, start.ms(), limits)).unwrap_or_default()
     }
 
     fn changed(

@@ -72,8 +72,20 @@ pub(crate) const ATTACKS: [Attack; 3] = [
         group: Group::Loud,
         is_control: false,
     },
-    Attack { name: "neighbour", description: "one more address", group: Group::Careful, is_control: false },
-    Attack { name: "copy", description: "the owner in every respect", group: Group::Mimic, is_control: true },
+    Attack {
+        name: "neighbour",
+        description: "one more address",
+        group: Group::Careful,
+        is_control: false,
+        owner_silent_days: 0,
+    },
+    Attack {
+        name: "copy",
+        description: "the owner in every respect",
+        group: Group::Mimic,
+        is_control: true,
+        owner_silent_days: 0,
+    },
 ];
 
 impl Tiny {

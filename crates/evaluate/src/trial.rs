@@ -9,7 +9,7 @@ use tokenwatch_model::time::{DAY, SECOND, Timestamp};
 
 use crate::blank::Blank;
 use crate::plan::{self, Options};
-use crate::world::World;
+use crate::world::{Attack, World};
 
 mod trajectory;
 
@@ -93,7 +93,7 @@ struct Branch {
 
 enum What {
     /// These events of a thief are mixed into the clean ones.
-    Theft { attack: usize, events: Vec<UsageEvent> },
+    Theft { attack: usize, events: Vec<UsageEvent>, is_owner_silent: bool },
     /// These events replace the clean ones.
     Change { change: usize, events: Vec<UsageEvent>, until: Timestamp },
 }
@@ -135,7 +135,7 @@ impl Trial<'_> {
         clean: &[UsageEvent],
         blank: Option<&Blank>,
     ) -> Option<Branch> {
-        let name = self.world.attacks().get(attack)?.name;
+        let Attack { name, owner_silent_days, .. } = *self.world.attacks().get(attack)?;
         let start = plan::start_of(self.world, self.options, key, name);
         let end = self.world.start().plus(u64::from(self.options.end_day()) * DAY);
         let mut events = self.world.theft(key, attack, plan::seed_of(self.options, key, name), start, end);
@@ -148,8 +148,10 @@ impl Trial<'_> {
             }
         }
         let first = events.first()?.request.time;
-        let from = clean.partition_point(|event| event.request.time < first);
-        Some(Branch { from, what: What::Theft { attack, events } })
+        // The fork of a key that nobody uses any more knows only what was before.
+        let known = Timestamp(first.0.saturating_sub(owner_silent_days * DAY));
+        let from = clean.partition_point(|event| event.request.time < known);
+        Some(Branch { from, what: What::Theft { attack, events, is_owner_silent: owner_silent_days > 0 } })
     }
 
     fn change(
@@ -202,7 +204,8 @@ impl Trial<'_> {
             let Some(branch) = branch else { break };
             let rest = clean.get(branch.from..).unwrap_or_default();
             match &branch.what {
-                What::Theft { attack, events } => {
+                What::Theft { attack, events, is_owner_silent } => {
+                    let rest = if *is_owner_silent { &[] } else { rest };
                     let day =
                         events.first().map_or(0, |event| event.request.time.day().wrapping_sub(first_day));
                     let already = trial.days.get(day as usize).copied().unwrap_or(0.0);

@@ -46,6 +46,8 @@ pub struct Attack {
     pub group: Group,
     /// Whether it is the perfect copy that nothing but chance finds.
     pub is_control: bool,
+    /// Days before it from which on the owner no longer uses the key; 0 when the owner goes on.
+    pub owner_silent_days: u64,
 }
 
 /// A harmless change that can be put on a key.

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Multiplies the rate of every harmless change in the keys' lives: deployments, travels, new colleagues
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pace: f64,
+    /// Most requests of a theft; the first ones are kept
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    theft_requests: u32,
     /// Do not tell methods what kind of caller each key is for
     #[arg(long)]
     undeclared: bool,

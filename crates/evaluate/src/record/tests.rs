@@ -53,7 +53,10 @@ fn what_is_left_out_is_looked_up() {
     );
     let facts = event.request.source.facts;
     assert_eq!((facts.asn, facts.country.code(), facts.kind), (64_500, "SE", NetworkKind::Hosting));
-    assert_eq!((event.request.client.family.as_str(), event.request.client.version.as_str()), ("openai-python", "1.52.0"));
+    assert_eq!(
+        (event.request.client.family.as_str(), event.request.client.version.as_str()),
+        ("openai-python", "1.52.0")
+    );
     assert!(event.cost > NanoUsd::ZERO);
     assert_eq!((event.price_source, event.usage_source), (PriceSource::Exact, UsageSource::Provider));
     assert_eq!(event.request.cost_worst, event.cost);
@@ -72,7 +75,9 @@ fn what_is_given_goes_before_what_is_known() {
 
 #[test]
 fn texts_stand_for_ids_and_hashes() {
-    let event = event(r#","request":"abc-1","template":"support bot","tools":18446744073709551615,"tls":"t13d1516h2_8daaf6152771""#);
+    let event = event(
+        r#","request":"abc-1","template":"support bot","tools":18446744073709551615,"tls":"t13d1516h2_8daaf6152771""#,
+    );
     assert_eq!(event.request.id.bits(), text_bits("abc-1"));
     assert_ne!(text_bits("abc-1"), text_bits("abc-2"));
     assert!(event.request.shape.template != 0 && event.request.client.tls != 0);
@@ -101,7 +106,11 @@ fn refusals_have_their_status() {
 fn unknown_fields_are_counted_by_name() {
     let mut unknown = UnknownFields::default();
     for _ in 0..2 {
-        Record::from_json(br#"{"time":1772366400000000,"key":"k","region":{"a":[1]},"x":null}"#, &mut unknown).unwrap();
+        Record::from_json(
+            br#"{"time":1772366400000000,"key":"k","region":{"a":[1]},"x":null}"#,
+            &mut unknown,
+        )
+        .unwrap();
     }
     assert_eq!(unknown.counts().collect::<Vec<_>>(), [("region", 2), ("x", 2)]);
 }
@@ -152,8 +161,14 @@ fn errors_say_what_to_write() {
     );
     check_error(&with(r#""stream":"yes""#), "field stream: \"yes\" can not be read; write true or false");
     check_error(&with(r#""model":["a"]"#), "field model: a list or object can not be read; write a text");
-    check_error(&with(r#""status":99"#), "field status: 99 can not be read; write an HTTP status such as 200");
-    check_error(&with(r#""cost_usd":-1"#), "field cost_usd: -1 can not be read; write dollars such as 0.0125");
+    check_error(
+        &with(r#""status":99"#),
+        "field status: 99 can not be read; write an HTTP status such as 200",
+    );
+    check_error(
+        &with(r#""cost_usd":-1"#),
+        "field cost_usd: -1 can not be read; write dollars such as 0.0125",
+    );
     assert!(read("[1]").unwrap_err().to_string().starts_with("not a JSON object: "));
     assert!(read(r#"{"time":1,"time":2}"#).unwrap_err().to_string().contains("field time occurs twice"));
     assert!(read(r#"{"time":"2026-03-01T12:00:00Z","key":"k"} x"#).is_err());

@@ -49,6 +49,7 @@ impl Contest {
             pace: args.pace,
             false_alarms_per_year: args.false_alarms_per_key_year,
             is_declared: !args.undeclared,
+            theft_requests_max: args.theft_requests as usize,
         })?;
         if args.attacks.iter().any(|name| name == "list") {
             for attack in world.attacks() {
