@@ -13,7 +13,7 @@ use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Decision, Finding, Tier};
-use tokenwatch_model::id::KeyId;
+use tokenwatch_model::id::{ActorId, KeyId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::time::{DAY, Timestamp};
@@ -66,6 +66,8 @@ struct KeyRun {
     first: Timestamp,
     days: BTreeMap<u32, Day>,
     cases: Vec<Case>,
+    /// Newcomers that an alert was raised about: a rise of their tier is no further alert.
+    told: Vec<ActorId>,
 }
 
 /// A replay under way.
@@ -121,6 +123,7 @@ impl Replay {
             first: now,
             days: BTreeMap::new(),
             cases: Vec::new(),
+            told: Vec::new(),
         });
         let is_learning = run.is_learning(now, score_from);
         let offered = event.cost;
@@ -129,8 +132,10 @@ impl Replay {
             refuse(&mut event);
         }
         let findings = self.engine.observe(&mut run.state, &run.profile, &event);
-        let alerts = findings.iter().filter(|finding| finding.tier >= Tier::Alert).count() as u64;
-        let notices = findings.len() as u64 - alerts;
+        let (findings, notices): (Vec<Finding>, Vec<Finding>) =
+            findings.into_iter().partition(|finding| finding.tier >= Tier::Alert);
+        let findings: Vec<Finding> = findings.into_iter().filter(|finding| run.is_first(finding)).collect();
+        let (alerts, notices) = (findings.len() as u64, notices.len() as u64);
         let day = run.days.entry(now.day()).or_insert(Day { is_learning, ..Day::default() });
         match attack {
             Some(attack) => {
@@ -146,7 +151,7 @@ impl Replay {
             }
         }
         let name = run.name.clone();
-        for finding in findings.into_iter().filter(|finding| finding.tier >= Tier::Alert) {
+        for finding in findings {
             self.keep(finding, &name, &event, attack, is_learning);
         }
     }
@@ -202,6 +207,16 @@ impl KeyRun {
         event.outcome.was_forwarded()
             && engine.judge(&self.state, &self.profile, &event.request, InFlight::default()).decision
                 == Decision::Refuse
+    }
+
+    /// Whether no alert was raised about the same newcomer before.
+    fn is_first(&mut self, finding: &Finding) -> bool {
+        let Some(actor) = finding.actor.as_ref().map(|actor| actor.id) else { return true };
+        let is_first = !self.told.contains(&actor);
+        if is_first {
+            self.told.push(actor);
+        }
+        is_first
     }
 
     /// The theft's case on this key, opened by its first request.

@@ -77,8 +77,8 @@ pub fn quantile(rising: &[f64], q: f64) -> Option<f64> {
 }
 
 /// The interval of a statistic when clients are drawn anew with replacement (percentile bootstrap). `statistic` gets
-/// how often each client was drawn. Ends are moved to hold `value`, and where a share is 0 or 1, of which every
-/// resample says the same, the interval is Wilson's with the clients as the sample.
+/// how often each client was drawn. Ends are moved to hold `value`. Where every resample says the same, because all
+/// thefts or none were found or there is one client only, the interval is Wilson's with the clients as the sample.
 pub fn by_client(
     clients: usize,
     resamples: u32,
@@ -101,7 +101,7 @@ pub fn by_client(
     values.sort_by(f64::total_cmp);
     let mut low = quantile(&values, 0.025).unwrap_or(0.0).min(value);
     let mut high = quantile(&values, 0.975).unwrap_or(1.0).max(value);
-    if clients > 0 && (value <= 0.0 || value >= 1.0) {
+    if clients > 0 && low >= high {
         let (wide_low, wide_high) = wilson(value.clamp(0.0, 1.0), clients as f64);
         low = low.min(wide_low);
         high = high.max(wide_high);

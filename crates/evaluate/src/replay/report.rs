@@ -50,7 +50,7 @@ pub struct Counts {
     pub learning_false_alarms: Share,
     /// Days with requests of a thief, and how many of them had an alert by a request of the owner's.
     pub theft_days_owner_alerts: Share,
-    /// Alerts that a thief's request raised, of all alerts.
+    /// Alerts that a thief's request raised, of all alerts; one per newcomer.
     pub precision: Share,
     /// Thefts, one per key they are on, that were found.
     pub found: Share,

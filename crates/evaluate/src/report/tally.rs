@@ -13,7 +13,6 @@ pub(super) struct Tally<'a> {
     attacks: &'a [Attack],
     changes: &'a [Change],
     keys: Vec<TestKey<'a>>,
-    clients: usize,
 }
 
 struct TestKey<'a> {
@@ -40,7 +39,7 @@ impl<'a> Tally<'a> {
                 Some(TestKey { about, client, calls_per_day: trial.calls_per_day, trial: method })
             })
             .collect();
-        Self { attacks: world.attacks(), changes: world.changes(), keys, clients: clients.len() }
+        Self { attacks: world.attacks(), changes: world.changes(), keys }
     }
 
     /// Highest scores of all clean days.
@@ -156,8 +155,7 @@ impl Found<'_> {
             let attacks: Vec<usize> = self.attacks_of(group).filter(tried).collect();
             let value = counts.mean_recall(&attacks, None)?;
             let statistic = |weights: &[u32]| counts.mean_recall(&attacks, Some(weights));
-            let clients = self.tally.clients;
-            let found = by_client(clients, options.resamples, options.seed, value, statistic);
+            let found = by_client(counts.clients, options.resamples, options.seed, value, statistic);
             Some(GroupReport { group, attacks: attacks.len() as u64, found })
         };
         Group::ALL.into_iter().filter_map(report).collect()
@@ -184,7 +182,7 @@ impl Found<'_> {
         let report = |(place, attack): (usize, &Attack)| {
             let value = counts.recall(place, None)?;
             let statistic = |weights: &[u32]| counts.recall(place, Some(weights));
-            let recall = by_client(self.tally.clients, options.resamples, options.seed, value, statistic);
+            let recall = by_client(counts.clients, options.resamples, options.seed, value, statistic);
             let thefts = self.thefts.iter().flatten().filter(|(theft, _)| theft.attack == place);
             let thefts: Vec<&(&Trajectory, Option<Detection>)> = thefts.collect();
             let found = || thefts.iter().filter_map(|(_, found)| found.as_ref());

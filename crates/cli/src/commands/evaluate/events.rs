@@ -128,7 +128,7 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
     if common.json {
         return output::json(&output);
     }
-    view::warnings(&output.input).iter().for_each(|warning| output::say(warning));
+    view::warnings(&output.input, output.result.is_labelled).iter().for_each(|warning| output::say(warning));
     output::line(&view::tables(&output.result));
     Ok(())
 }

@@ -133,9 +133,11 @@ fn budgets(report: &Report) -> String {
     output::table(&["LAYERED IS SET TO", "STATED", "FALSE ALARMS A KEY-DAY", "KEY-DAYS", "KEPT"], &rows)
 }
 
-/// The point that details are given for: the first calibrated one, so that methods are compared at one rate.
+/// The point that details are given for: the first calibrated one that the key-days support, so that methods are
+/// compared at one rate.
 pub(super) fn main_point(method: &MethodReport) -> Option<&PointReport> {
-    method.points.iter().find(|point| point.point.rate.is_some()).or(method.points.first())
+    let is_calibrated = |point: &&PointReport| point.point.rate.is_some() && point.point.is_supported;
+    method.points.iter().find(is_calibrated).or(method.points.first())
 }
 
 pub(super) fn seconds(seconds: f64) -> String {

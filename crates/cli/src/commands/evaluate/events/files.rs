@@ -33,9 +33,14 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// A file's name for people.
+pub(super) fn shown(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
+}
+
 /// Opens a file of text, plain or gzip, or of Parquet; `-` is standard input.
 pub(super) fn open(path: &Path, bar: &ProgressBar) -> anyhow::Result<Content> {
-    let shown = || path.display().to_string();
+    let shown = || shown(path);
     if path.as_os_str() == "-" {
         return lines(Counted { inner: io::stdin(), bar: bar.clone() });
     }
@@ -84,17 +89,18 @@ pub(super) fn open_table(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>>
     }
 }
 
-/// The rows of a small table as field values by name. JSON lines when the first byte that is not white space opens an
+/// The rows of a small table as field values by name; the first `needed` of the fields must be there. JSON lines when the first byte that is not white space opens an
 /// object, CSV with a header otherwise. `row` gets the line's number and its error is given that number.
 pub(super) fn read_table(
     path: &Path,
     fields: &[&'static str],
+    needed: usize,
     mut row: impl FnMut(&[Option<String>]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut reader = open_table(path)?;
     let first = reader.fill_buf()?.iter().copied().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(b'{') {
-        return read_csv(path, reader, fields, row);
+        return read_csv(path, reader, fields, needed, row);
     }
     for (index, line) in reader.lines().enumerate() {
         let shown = || format!("{}, line {}", path.display(), index + 1);
@@ -114,6 +120,9 @@ pub(super) fn read_table(
         };
         let cells: Vec<Option<String>> =
             fields.iter().map(value).collect::<anyhow::Result<_>>().with_context(shown)?;
+        if let Some(missing) = fields.iter().take(needed).find(|name| !object.contains_key(**name)) {
+            bail!("{}: field {missing}: missing; write an object with {}", shown(), fields.join(", "));
+        }
         row(&cells).with_context(shown)?;
     }
     Ok(())
@@ -123,6 +132,7 @@ fn read_csv(
     path: &Path,
     reader: Box<dyn BufRead + Send>,
     fields: &[&'static str],
+    needed: usize,
     mut row: impl FnMut(&[Option<String>]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut csv = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(reader);
@@ -130,7 +140,7 @@ fn read_csv(
     let headers = csv.headers().with_context(shown)?.clone();
     let places: Vec<Option<usize>> =
         fields.iter().map(|field| headers.iter().position(|header| header == *field)).collect();
-    if places.first().is_none_or(Option::is_none) {
+    if places.iter().take(needed).any(Option::is_none) {
         bail!("{}: the first line must name the columns, such as {}", shown(), fields.join(","));
     }
     for record in csv.records() {

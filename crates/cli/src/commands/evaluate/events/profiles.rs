@@ -15,7 +15,7 @@ use super::files::read_table;
 /// Reads a file of `key`, `workload`, `created` and `owner`; the owner is for people and not used.
 pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<HashMap<KeyId, KeyProfile>> {
     let mut profiles = HashMap::new();
-    read_table(path, &["key", "workload", "created", "owner"], |row| {
+    read_table(path, &["key", "workload", "created", "owner"], 1, |row| {
         let [key, workload, created, _] = row else { return Ok(()) };
         let key = key.as_deref().context("field key: missing; write the key as the events name it")?;
         let mut profile = default.clone();

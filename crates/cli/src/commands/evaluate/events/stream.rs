@@ -131,7 +131,7 @@ struct Problems {
 
 impl Problems {
     fn note(&mut self, path: &Path, what: &str, number: u64, error: &RecordError) -> anyhow::Result<()> {
-        self.told.push(format!("{}, {what} {number}: {error}", path.display()));
+        self.told.push(format!("{}, {what} {number}: {error}", files::shown(path)));
         if self.told.len() < ERRORS_MAX { Ok(()) } else { std::mem::take(self).into_result() }
     }
 
@@ -204,7 +204,7 @@ impl Source {
             Rows::Lines { reader, line } => loop {
                 line.clear();
                 self.number += 1;
-                let shown = || format!("{}, line {}", self.path.display(), self.number);
+                let shown = || format!("{}, line {}", files::shown(&self.path), self.number);
                 let read = std::io::Read::take(&mut *reader, LINE_MAX as u64)
                     .read_until(b'\n', line)
                     .with_context(shown)?;

@@ -23,7 +23,7 @@ impl Truth {
         let mut truth = Self::default();
         let mut places: HashMap<SmolStr, u32> = HashMap::new();
         for path in paths {
-            read_table(path, &["request", "attack"], |row| {
+            read_table(path, &["request", "attack"], 2, |row| {
                 let [request, attack] = row else { return Ok(()) };
                 let request =
                     request.as_deref().context("field request: missing; write the id that the event has")?;

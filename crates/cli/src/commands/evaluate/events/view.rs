@@ -11,7 +11,7 @@ use crate::output;
 const ROWS_MAX: usize = 30;
 
 /// What was odd about the input, one line each.
-pub(super) fn warnings(input: &Input) -> Vec<String> {
+pub(super) fn warnings(input: &Input, is_labelled: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |count: u64, text: String| {
         if count > 0 {
@@ -22,6 +22,8 @@ pub(super) fn warnings(input: &Input) -> Vec<String> {
     let late = "events came too late to be put in their place; --disorder sets how late they may come";
     warn(input.late, format!("{} {late}", input.late));
     let unmatched = input.truth_thief_requests - input.truth_matched.min(input.truth_thief_requests);
+    let no_thief = input.truth_thief_requests == 0 && is_labelled;
+    warn(no_thief.into(), "the truth gives no request to a thief: every alert counts as false".to_owned());
     warn(unmatched, format!("{unmatched} thief requests of the truth are not among the events"));
     if input.truth_thief_requests > 0 {
         let text = "events have no request id and count as the owner's";
@@ -39,14 +41,16 @@ pub(super) fn tables(report: &ReplayReport) -> String {
         parts.push(attacks(&report.attacks));
         parts.push(cases(report));
     }
-    parts.extend(keys(&report.per_key));
+    if report.is_labelled {
+        parts.extend(keys(&report.per_key));
+    }
     parts.extend(alerts(report));
     parts.join("\n\n")
 }
 
 fn headline(report: &ReplayReport) -> String {
     format!(
-        "{} events of {} keys until {}; results count from {} and from each key's second day on",
+        "{} events of {} keys until {}; results count from {} and after each key's first 24 hours",
         report.events, report.keys, report.last, report.score_from
     )
 }
@@ -72,9 +76,14 @@ fn overall(report: &ReplayReport) -> String {
         &report.overall;
     let counts = &report.overall;
     let row = |name: &str, text: String| vec![name.to_owned(), text];
+    let (days, learning) = if report.is_labelled {
+        ("false alarms, of key-days without theft", "the same on days of learning, not counted")
+    } else {
+        ("key-days with an alert", "the same on days of learning")
+    };
     let mut rows = vec![
-        row("false alarms, of key-days without theft", share(false_alarms)),
-        row("the same on days of learning, not counted", share(learning_false_alarms)),
+        row(days, share(false_alarms)),
+        row(learning, share(learning_false_alarms)),
         row("owners' requests refused", part(counts.owner_refused, counts.owner_requests)),
         row("notices to owners, which are questions", counts.owner_notices.to_string()),
     ];
@@ -163,27 +172,24 @@ fn keys(keys: &[KeySummary]) -> Option<String> {
 
 /// Without labels all alerts; else those that owners raised, which somebody will want to understand.
 fn alerts(report: &ReplayReport) -> Option<String> {
-    let shown = report.alerts.iter().filter(|alert| !alert.learning && alert.is_true != Some(true));
-    let row = |alert: &Alert| {
-        let reasons: Vec<&str> = alert.reasons.iter().map(|reason| reason.what.as_str()).collect();
-        vec![
-            alert.time.to_string(),
-            alert.key.to_string(),
-            alert.tier.name().to_owned(),
-            alert.rule.to_string(),
-            format!("{} ({})", alert.summary, reasons.join("; ")),
-        ]
-    };
-    let rows: Vec<Vec<String>> = shown.map(row).collect();
-    if rows.is_empty() {
+    let shown = || report.alerts.iter().filter(|alert| !alert.learning && alert.is_true != Some(true));
+    let count = shown().count();
+    if count == 0 {
         return (!report.is_labelled).then(|| "No alert would have been raised.".to_owned());
     }
-    let title = if report.is_labelled {
-        "Alerts that owners raised:".to_owned()
+    let mut lines = vec![if report.is_labelled {
+        format!("{count} alerts were raised by owners' requests:")
     } else {
-        format!("{} alerts would have been raised:", rows.len() as u64 + report.alerts_left_out)
-    };
-    Some(format!("{title}\n{}", cut(&["TIME", "KEY", "TIER", "RULE", "WHY"], rows)))
+        format!("{} alerts would have been raised:", count as u64 + report.alerts_left_out)
+    }];
+    for Alert { time, key, tier, rule, summary, reasons, .. } in shown().take(ROWS_MAX) {
+        lines.push(format!("\n{time}  {key}  {}  {rule}\n  {summary}", tier.name()));
+        lines.extend(reasons.iter().map(|reason| format!("  - {}", reason.what)));
+    }
+    if count > ROWS_MAX {
+        lines.push(format!("\n… and {} more, all with --json", count - ROWS_MAX));
+    }
+    Some(lines.join("\n"))
 }
 
 /// A table of the first rows, and how many more there are.
