@@ -22,6 +22,7 @@
 pub mod blank;
 pub mod budget;
 pub mod fleet;
+pub mod html;
 pub mod plan;
 pub mod record;
 pub mod replay;

@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::plan::{Options, Plan};
 use crate::stats::{Estimate, Share, Spread};
 use crate::threshold::calibrate;
-use crate::trial::{Contestant, KeyTrial, MethodTrial};
+use crate::trial::{Contestant, KeyTrial, MethodTrial, Trace};
 use crate::world::{Attack, Group, World};
 
 mod curve;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use tally::Tally;
 
@@ -30,6 +30,8 @@ pub struct Report {
     pub methods: Vec<MethodReport>,
     /// Whether the layered detector keeps what it promises; empty when it did not take part.
     pub budgets: Vec<BudgetCheck>,
+    /// Scores over time of some thefts, for drawing.
+    pub traces: Vec<Trace>,
 }
 
 /// How it was done, and on how much.
@@ -127,6 +129,8 @@ pub struct PointReport {
     pub groups: Vec<GroupReport>,
     /// Per theft.
     pub attacks: Vec<AttackReport>,
+    /// How many thefts are found within so many of the thief's requests, per group.
+    pub delays: Vec<DelayCurve>,
     /// Keys with an alarm after a harmless change, per change.
     pub changes: Vec<ChangeReport>,
     /// Per kind of caller.
@@ -169,6 +173,15 @@ pub struct AttackReport {
     pub owner_requests: u64,
     /// Of these, how many would have been refused.
     pub owner_refused: u64,
+}
+
+/// Shares of a group's thefts that were found within so many requests; each theft on each key counts once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DelayCurve {
+    /// The group.
+    pub group: Group,
+    /// Requests and the share found within them.
+    pub found_within: Vec<(u64, f64)>,
 }
 
 /// A harmless change.
@@ -241,6 +254,19 @@ pub fn points(contestants: &[Contestant], calibration: &[KeyTrial], options: &Op
     contestants.iter().enumerate().map(of_contestant).collect()
 }
 
+/// The place of the threshold that details are given for: the first calibrated one that the key-days support, so that
+/// methods are compared at one rate; else the first.
+pub fn main_place<'p>(points: impl IntoIterator<Item = &'p Point>) -> usize {
+    points.into_iter().position(|point| point.rate.is_some() && point.is_supported).unwrap_or(0)
+}
+
+impl MethodReport {
+    /// The threshold that details are given for.
+    pub fn main_point(&self) -> Option<&PointReport> {
+        self.points.get(main_place(self.points.iter().map(|point| &point.point)))
+    }
+}
+
 /// Highest scores of the clean days by one contestant.
 fn days_of(trials: &[KeyTrial], place: usize) -> impl Iterator<Item = f64> + '_ {
     trials
@@ -276,12 +302,14 @@ pub struct Parts<'a> {
     pub test: &'a [KeyTrial],
     /// What became of stated budgets.
     pub budgets: Vec<BudgetCheck>,
+    /// Scores over time of some thefts.
+    pub traces: Vec<Trace>,
 }
 
 impl Report {
     /// Computes every figure.
     pub fn build(parts: Parts<'_>) -> Self {
-        let Parts { world, options, plan, contestants, points, calibration, test, budgets } = parts;
+        let Parts { world, options, plan, contestants, points, calibration, test, budgets, traces } = parts;
         let protocol = Protocol {
             options: options.clone(),
             calibration: side(world, &plan.calibration, calibration, options),
@@ -300,7 +328,7 @@ impl Report {
                 curve: curve::curve(&tally),
             }
         });
-        Self { protocol, attacks: attacks_about(world, test), methods: methods.collect(), budgets }
+        Self { protocol, attacks: attacks_about(world, test), methods: methods.collect(), budgets, traces }
     }
 }
 
@@ -358,6 +386,7 @@ fn point_report(
         calibration_alarms: alarms(calibration, point.threshold),
         groups: found.groups(options),
         attacks: found.attacks(index, options),
+        delays: found.delays(),
         changes: tally.changes(point.threshold),
         archetypes: found.parts(&tally.archetypes(), point.threshold, options),
         sizes: found.parts(&tally.sizes(), point.threshold, options),

@@ -71,6 +71,7 @@ pub(crate) const ATTACKS: [Attack; 3] = [
         description: "other network and software",
         group: Group::Loud,
         is_control: false,
+        owner_silent_days: 0,
     },
     Attack {
         name: "neighbour",

@@ -11,8 +11,10 @@ use crate::blank::Blank;
 use crate::plan::{self, Options};
 use crate::world::{Attack, World};
 
+mod trace;
 mod trajectory;
 
+pub use trace::Trace;
 use trajectory::Recorder;
 pub use trajectory::{Detection, Step, Trajectory};
 
@@ -101,12 +103,8 @@ enum What {
 impl Trial<'_> {
     /// Runs one key.
     pub fn run(&self, key: usize) -> KeyTrial {
-        let Options { teach_days, only_real, .. } = *self.options;
-        let mut clean = self.world.events(key, self.options.end_day());
-        let blank = only_real.then(|| Blank::of(&clean)).flatten();
-        if let Some(blank) = &blank {
-            clean.iter_mut().for_each(|event| blank.apply(event));
-        }
+        let teach_days = self.options.teach_days;
+        let (clean, blank) = self.clean(key);
         let taught = self.world.start().plus(u64::from(teach_days) * DAY);
         let teaching = clean.partition_point(|event| event.request.time < taught);
         let thefts =
@@ -126,6 +124,16 @@ impl Trial<'_> {
             calls_per_day: teaching as f64 / f64::from(teach_days.max(1)),
             methods: methods.collect(),
         }
+    }
+
+    /// Clean events of a key, and how they were blanked out.
+    fn clean(&self, key: usize) -> (Vec<UsageEvent>, Option<Blank>) {
+        let mut clean = self.world.events(key, self.options.end_day());
+        let blank = self.options.only_real.then(|| Blank::of(&clean)).flatten();
+        if let Some(blank) = &blank {
+            clean.iter_mut().for_each(|event| blank.apply(event));
+        }
+        (clean, blank)
     }
 
     fn theft(
@@ -241,19 +249,29 @@ fn follow(
     theft: &[UsageEvent],
     clean: &[UsageEvent],
 ) -> Trajectory {
-    let end = theft.last().map_or(Timestamp::default(), |event| event.request.time).plus(DAY);
-    let mut owner = clean.iter().peekable();
-    let mut thief = theft.iter().peekable();
-    loop {
-        let is_thief = match (owner.peek(), thief.peek()) {
-            (Some(owner), Some(thief)) => thief.request.time <= owner.request.time,
-            (None, Some(_)) => true,
-            (Some(owner), None) if owner.request.time < end => false,
-            _ => break,
-        };
-        let Some(event) = (if is_thief { thief.next() } else { owner.next() }) else { break };
+    for (event, is_thief) in merged(theft, clean) {
         let scores = watch.see(event);
         if is_thief { recorder.thief(event, scores) } else { recorder.owner(event, scores) }
     }
     recorder.finish()
+}
+
+/// Events of thief and owner by time, with whether the thief sent them.
+fn merged<'e>(
+    theft: &'e [UsageEvent],
+    clean: &'e [UsageEvent],
+) -> impl Iterator<Item = (&'e UsageEvent, bool)> + 'e {
+    let end = theft.last().map_or(Timestamp::default(), |event| event.request.time).plus(DAY);
+    let mut owner = clean.iter().peekable();
+    let mut thief = theft.iter().peekable();
+    std::iter::from_fn(move || {
+        let is_thief = match (owner.peek(), thief.peek()) {
+            (Some(owner), Some(thief)) => thief.request.time <= owner.request.time,
+            (None, Some(_)) => true,
+            (Some(owner), None) if owner.request.time < end => false,
+            _ => return None,
+        };
+        let event = if is_thief { thief.next() } else { owner.next() };
+        event.map(|event| (event, is_thief))
+    })
 }

@@ -6,10 +6,12 @@ mod methods;
 mod parallel;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
+use tokenwatch_evaluate::html;
 use tokenwatch_model::time::{ParseSpanError, parse_span};
 
 use crate::{Common, output};
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Few keys: a first look in seconds
     #[arg(long)]
     quick: bool,
+    /// Also write the report as a page with plots to this file; nothing in it is loaded from elsewhere
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Threads; the result does not depend on it [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     threads: Option<u16>,
@@ -79,6 +84,10 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let contest = contest::Contest::new(args)?;
     let Some(contest) = contest else { return Ok(ExitCode::SUCCESS) };
     let report = contest.run()?;
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(&report))
+            .with_context(|| format!("{} can not be written", path.display()))?;
+    }
     if common.json {
         output::json(&report)?;
     } else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AttackReport, ChangeReport, GroupReport, Part, alarms};
+use super::{AttackReport, ChangeReport, DelayCurve, GroupReport, Part, alarms};
 use crate::plan::Options;
 use crate::stats::{Spread, by_client};
 use crate::trial::{Detection, KeyTrial, MethodTrial, Trajectory};
@@ -128,7 +128,13 @@ impl Counts {
 impl Found<'_> {
     /// Counts over some of the keys.
     fn counts(&self, keys: impl Iterator<Item = usize>) -> Counts {
-        let clients = self.tally.clients;
+        let keys: Vec<usize> = keys.collect();
+        let of_keys =
+            || keys.iter().filter_map(|&place| self.tally.keys.get(place).zip(self.thefts.get(place)));
+        // Clients of these keys, numbered anew: the others are no part of the sample.
+        let mut numbers: BTreeMap<usize, usize> = of_keys().map(|(key, _)| (key.client, 0)).collect();
+        numbers.values_mut().zip(0..).for_each(|(number, next)| *number = next);
+        let clients = numbers.len();
         let mut cells = vec![(0, 0); clients * self.tally.attacks.len()];
         for place in keys {
             let Some((key, thefts)) = self.tally.keys.get(place).zip(self.thefts.get(place)) else {
@@ -202,6 +208,24 @@ impl Found<'_> {
             })
         };
         self.tally.attacks.iter().enumerate().filter_map(report).collect()
+    }
+
+    /// Shares found within 1, 2, 5, 10, … requests.
+    pub(super) fn delays(&self) -> Vec<DelayCurve> {
+        let limits = || (0..6_u32).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_u64.pow(power)));
+        let curve = |group: Group| {
+            let attacks: Vec<usize> = self.attacks_of(group).collect();
+            let all = self.thefts.iter().flatten().filter(|(theft, _)| attacks.contains(&theft.attack));
+            let requests: Vec<Option<u64>> =
+                all.map(|(_, found)| found.map(|found| found.requests)).collect();
+            let share = |limit: u64| {
+                let found =
+                    requests.iter().filter(|requests| requests.is_some_and(|requests| requests <= limit));
+                (limit, found.count() as f64 / requests.len() as f64)
+            };
+            (!requests.is_empty()).then(|| DelayCurve { group, found_within: limits().map(share).collect() })
+        };
+        Group::ALL.into_iter().filter_map(curve).collect()
     }
 
     /// Each part of the keys.

@@ -38,7 +38,35 @@ fn evaluate(seed: u64, options: &Options) -> Report {
         calibration: &calibration,
         test: &test,
         budgets: Vec::new(),
+        traces: Vec::new(),
     })
+}
+
+/// With the scores over time of a stranger on a test key.
+pub(crate) fn evaluate_with_traces(seed: u64) -> Report {
+    let world = Tiny::new(seed, 6, 2);
+    let options = options();
+    let contestants = contestants();
+    let trial = Trial {
+        world: &world,
+        options: &options,
+        contestants: &contestants,
+        thresholds: &[],
+        attacks: &[],
+        changes: &[],
+        clock: &|| 0,
+    };
+    Report { traces: trial.trace(0, 0, &[50.0, 1_460.0]), ..evaluate(seed, &options) }
+}
+
+#[test]
+fn traces_cover_the_theft() {
+    for trace in evaluate_with_traces(1).traces {
+        let (from, to) = trace.theft_hours;
+        assert!(from >= 7.0 * 24.0 && to - from <= 6.0);
+        assert!(trace.scores.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(trace.requests.iter().any(|&(_, _, thief)| thief > 0));
+    }
 }
 
 fn options() -> Options {

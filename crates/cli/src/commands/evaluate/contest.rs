@@ -5,8 +5,8 @@ use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
 use tokenwatch_evaluate::report::{self, BudgetCheck, Parts, Point, Report};
 use tokenwatch_evaluate::stats::Share;
-use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trial};
-use tokenwatch_evaluate::world::World;
+use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trace, Trial};
+use tokenwatch_evaluate::world::{Group, World};
 
 use super::methods::{self, LAYERED, METHODS};
 use super::parallel::{Crew, thread_time};
@@ -27,6 +27,8 @@ pub(super) struct Contest {
     attacks: Vec<usize>,
     changes: Vec<usize>,
     false_alarms_per_year: f64,
+    /// Whether scores over time are wanted.
+    is_traced: bool,
     crew: Crew,
 }
 
@@ -83,6 +85,7 @@ impl Contest {
             attacks,
             changes,
             false_alarms_per_year,
+            is_traced: args.html.is_some(),
             crew,
         }))
     }
@@ -110,6 +113,7 @@ impl Contest {
             calibration: &calibration,
             test: &test,
             budgets: self.check_budgets(&plan)?,
+            traces: self.traces(&plan, &contestants, &points),
         }))
     }
 
@@ -132,6 +136,31 @@ impl Contest {
         trial: Trial<'_>,
     ) -> anyhow::Result<Vec<KeyTrial>> {
         self.crew.map(what, keys, |key| trial.run(key))
+    }
+
+    /// Scores over time of a theft of each group, on a key of the middle.
+    fn traces(&self, plan: &Plan, contestants: &[Contestant], points: &[Vec<Point>]) -> Vec<Trace> {
+        if !self.is_traced {
+            return Vec::new();
+        }
+        let main = |points: &Vec<Point>| {
+            points.get(report::main_place(points)).map_or(f64::INFINITY, |point| point.threshold)
+        };
+        let thresholds: Vec<f64> = points.iter().map(main).collect();
+        let of_group = |group: Group| {
+            let is_of_group = |attack: &&usize| {
+                self.world
+                    .attacks()
+                    .get(**attack)
+                    .is_some_and(|attack| attack.group == group && !attack.is_control)
+            };
+            self.attacks.iter().find(is_of_group).copied()
+        };
+        let examples =
+            Group::ALL.into_iter().filter_map(of_group).zip(plan.test.iter().skip(plan.test.len() / 2));
+        examples
+            .flat_map(|(attack, &key)| self.trial(contestants, &[]).trace(key, attack, &thresholds))
+            .collect()
     }
 
     /// Sets the test keys to each stated budget and counts the days on which they have a false alarm.

@@ -133,13 +133,6 @@ fn budgets(report: &Report) -> String {
     output::table(&["LAYERED IS SET TO", "STATED", "FALSE ALARMS A KEY-DAY", "KEY-DAYS", "KEPT"], &rows)
 }
 
-/// The point that details are given for: the first calibrated one that the key-days support, so that methods are
-/// compared at one rate.
-pub(super) fn main_point(method: &MethodReport) -> Option<&PointReport> {
-    let is_calibrated = |point: &&PointReport| point.point.rate.is_some() && point.point.is_supported;
-    method.points.iter().find(is_calibrated).or(method.points.first())
-}
-
 pub(super) fn seconds(seconds: f64) -> String {
     human_span((seconds * 1e6) as u64)
 }
@@ -152,7 +145,7 @@ pub(super) fn pair(spread: &tokenwatch_evaluate::stats::Spread, write: impl Fn(f
 }
 
 fn attacks(method: &MethodReport) -> Option<String> {
-    let point = main_point(method)?;
+    let point = method.main_point()?;
     let row = |attack: &AttackReport| {
         vec![
             attack.attack.to_owned(),
@@ -176,7 +169,7 @@ fn attacks(method: &MethodReport) -> Option<String> {
 }
 
 fn keys(method: &MethodReport) -> Option<String> {
-    let point = main_point(method)?;
+    let point = method.main_point()?;
     let mut headings = vec!["KEYS".to_owned(), "HOW MANY".to_owned(), "FALSE ALARMS A KEY-DAY".to_owned()];
     headings.extend(point.groups.iter().map(|group| group.group.name().to_uppercase()));
     let row = |part: &tokenwatch_evaluate::report::Part| {
@@ -192,7 +185,7 @@ fn keys(method: &MethodReport) -> Option<String> {
 /// Keys that alarm after harmless changes, a column per method.
 fn changes(report: &Report) -> Option<String> {
     let points: Vec<(&MethodReport, &PointReport)> =
-        report.methods.iter().filter_map(|method| Some((method, main_point(method)?))).collect();
+        report.methods.iter().filter_map(|method| Some((method, method.main_point()?))).collect();
     let mut headings = vec!["HARMLESS CHANGE"];
     headings.extend(points.iter().map(|(method, _)| method.method));
     let (_, first) = points.first()?;
