@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde::Serialize;
 use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_evaluate::record::Lookup;
@@ -83,7 +83,7 @@ struct Output {
 pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64) -> anyhow::Result<()> {
     let unknown = KeyProfile { false_alarms_per_year, ..KeyProfile::default() };
     let profiles = match &args.profiles {
-        Some(path) => profiles::read(path, &unknown).with_context(|| path.display().to_string())?,
+        Some(path) => profiles::read(path, &unknown)?,
         None => Default::default(),
     };
     let truth = Truth::read(&args.truth)?;
