@@ -278,3 +278,6 @@ fn cell_of(field: &Field) -> Cell<'_> {
         _ => Cell::Nested,
     }
 }
+
+#[cfg(test)]
+mod tests;
