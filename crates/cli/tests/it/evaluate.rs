@@ -69,7 +69,7 @@ fn wrong_names_are_answered_with_the_right_ones() {
 /// A simulated data set in `place`.
 fn simulate(place: &Place) -> String {
     let dir = place.path("data").display().to_string();
-    place.ok(&["simulate", "--keys", "8", "--theft-events", "60", "--theft", "recon,burst-resale", &dir]);
+    place.ok(&["simulate", "--keys", "4", "--theft-events", "60", "--theft", "recon,burst-resale", &dir]);
     dir
 }
 

@@ -141,7 +141,11 @@ impl Record<'_> {
     fn source(&self, addresses: &dyn AddressFacts) -> Result<Source, RecordError> {
         const WANT: &str = "an address such as \"203.0.113.7\" or \"2001:db8::1\", without a port";
         let address = self.word(Column::Address, WANT, |text| text.parse::<IpAddr>().ok())?;
-        let mut facts = address.map_or(NetworkFacts::default(), |address| addresses.facts(address));
+        let is_all_given = [Column::Asn, Column::Country, Column::Network]
+            .into_iter()
+            .all(|column| *self.cell(column) != Cell::Absent);
+        let looked_up = address.filter(|_| !is_all_given).map(|address| addresses.facts(address));
+        let mut facts = looked_up.unwrap_or_default();
         if let Some(asn) = self.number(Column::Asn)? {
             facts.asn = u32::try_from(asn).map_err(|_| self.wrong(Column::Asn, "a number below 2^32"))?;
         }

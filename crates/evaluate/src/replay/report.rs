@@ -28,6 +28,8 @@ pub struct ReplayReport {
     pub is_labelled: bool,
     /// Scored days.
     pub overall: Counts,
+    /// Per kind of theft: ids that differ only in a number at the end, such as `resale-1` and `resale-2`, are one kind.
+    pub kinds: Vec<AttackSummary>,
     /// Per theft.
     pub attacks: Vec<AttackSummary>,
     /// Per theft and key, thefts that began on days of learning included.
@@ -78,10 +80,10 @@ pub struct Counts {
     pub owner_notices: u64,
 }
 
-/// One kind of theft, over all keys that it is on.
+/// One theft or one kind of theft, over all keys that it is on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AttackSummary {
-    /// Its id in the truth.
+    /// Its id in the truth, or the name of its kind.
     pub attack: SmolStr,
     /// Keys on which it was found, of those it is on; thefts that began on days of learning are not counted.
     pub found: Share,
@@ -195,18 +197,19 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
     let mut runs: Vec<KeyRun> = keys.into_values().collect();
     runs.sort_by(|a, b| a.name.cmp(&b.name));
     let name = |attack: u32| attacks.get(attack as usize).cloned().unwrap_or_default();
-    let mut by_attack: BTreeMap<u32, Vec<&Case>> = BTreeMap::new();
-    for case in runs.iter().flat_map(|run| &run.cases) {
-        by_attack.entry(case.attack).or_default().push(case);
-    }
+    let summarise = |group: &dyn Fn(&SmolStr) -> SmolStr| {
+        let mut groups: BTreeMap<SmolStr, Vec<&Case>> = BTreeMap::new();
+        for case in runs.iter().flat_map(|run| &run.cases) {
+            groups.entry(group(&name(case.attack))).or_default().push(case);
+        }
+        groups.into_iter().map(|(attack, cases)| attack_summary(attack, &cases)).collect::<Vec<_>>()
+    };
+    let (kinds, summaries) = (summarise(&kind_of), summarise(&SmolStr::clone));
     let mut cases: Vec<CaseReport> = runs
         .iter()
         .flat_map(|run| run.cases.iter().map(|case| case_report(case, name(case.attack), &run.name)))
         .collect();
     cases.sort_by(|a, b| (a.first, &a.key, &a.attack).cmp(&(b.first, &b.key, &b.attack)));
-    let mut summaries: Vec<AttackSummary> =
-        by_attack.iter().map(|(&attack, cases)| attack_summary(name(attack), cases)).collect();
-    summaries.sort_by(|a, b| a.attack.cmp(&b.attack));
     ReplayReport {
         events,
         keys: runs.len() as u64,
@@ -214,12 +217,20 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
         last,
         is_labelled: settings.is_labelled,
         overall: count(&runs),
+        kinds,
         attacks: summaries,
         cases,
         per_key: runs.iter().map(key_summary).collect(),
         alerts,
         alerts_left_out,
     }
+}
+
+/// An id without the number at its end.
+pub(super) fn kind_of(attack: &SmolStr) -> SmolStr {
+    let kind =
+        attack.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['-', '_', '#', ' ', '.']);
+    if kind.is_empty() { attack.clone() } else { kind.into() }
 }
 
 /// Thefts that began on scored days.

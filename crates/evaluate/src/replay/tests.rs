@@ -70,6 +70,15 @@ fn without_labels_it_is_a_dry_run() {
 }
 
 #[test]
+fn kinds_are_ids_without_their_number() {
+    for (attack, want) in
+        [("resale-12", "resale"), ("t_7", "t"), ("4711", "4711"), ("t4", "t"), ("", ""), ("a-b", "a-b")]
+    {
+        assert_eq!(super::report::kind_of(&attack.into()), want);
+    }
+}
+
+#[test]
 fn a_replay_in_full() {
     insta::assert_json_snapshot!(run(0, settings(7)));
 }

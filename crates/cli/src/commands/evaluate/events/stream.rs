@@ -156,7 +156,8 @@ struct Source {
     /// Line or row, counted from 1.
     number: u64,
     is_done: bool,
-    order: Reorder<Item>,
+    /// Boxed, because putting them in order moves them often.
+    order: Reorder<Box<Item>>,
     unknown: UnknownFields,
     head: Option<Item>,
 }
@@ -182,13 +183,13 @@ impl Source {
     fn next(&mut self, lookup: &Lookup<'_>, problems: &mut Problems) -> anyhow::Result<Option<Item>> {
         loop {
             if let Some(item) = self.order.pop(self.is_done) {
-                return Ok(Some(item));
+                return Ok(Some(*item));
             }
             if self.is_done {
                 return Ok(None);
             }
             match self.read(lookup)? {
-                Some(Ok(item)) => self.order.push(item.event.request.time, item),
+                Some(Ok(item)) => self.order.push(item.event.request.time, Box::new(item)),
                 Some(Err(error)) => {
                     let what = if matches!(self.rows, Rows::Lines { .. }) { "line" } else { "row" };
                     problems.note(&self.path, what, self.number, &error)?;

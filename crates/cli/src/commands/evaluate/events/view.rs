@@ -38,7 +38,7 @@ pub(super) fn warnings(input: &Input, is_labelled: bool) -> Vec<String> {
 pub(super) fn tables(report: &ReplayReport) -> String {
     let mut parts = vec![headline(report), overall(report)];
     if !report.attacks.is_empty() {
-        parts.push(attacks(&report.attacks));
+        parts.push(attacks(&report.kinds));
         parts.push(cases(report));
     }
     if report.is_labelled {
