@@ -76,6 +76,8 @@ enum Command {
     Demo(commands::demo::Args),
     /// Measure how good detection is: thefts on simulated fleets, or events of your own
     Evaluate(Box<commands::evaluate::Args>),
+    /// Write a labelled data set of keys, thefts and harmless changes, to try a detector with
+    Simulate(commands::simulate::Args),
     /// Show and verify the audit log
     #[command(subcommand)]
     Audit(commands::audit::Args),
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Admin(args) => commands::admin::run(&common, args),
         Command::Demo(args) => commands::demo::run(&common, &args),
         Command::Evaluate(args) => commands::evaluate::run(&common, &args),
+        Command::Simulate(args) => commands::simulate::run(&common, &args),
         Command::Audit(args) => commands::audit::run(&common, &args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::MockProvider(args) => commands::mock_provider::run(&args),

@@ -136,12 +136,10 @@ impl Found<'_> {
         numbers.values_mut().zip(0..).for_each(|(number, next)| *number = next);
         let clients = numbers.len();
         let mut cells = vec![(0, 0); clients * self.tally.attacks.len()];
-        for place in keys {
-            let Some((key, thefts)) = self.tally.keys.get(place).zip(self.thefts.get(place)) else {
-                continue;
-            };
+        for (key, thefts) in of_keys() {
+            let client = numbers.get(&key.client).copied().unwrap_or(0);
             for (theft, detection) in thefts {
-                if let Some(cell) = cells.get_mut(theft.attack * clients + key.client) {
+                if let Some(cell) = cells.get_mut(theft.attack * clients + client) {
                     cell.0 += u32::from(detection.is_some());
                     cell.1 += 1;
                 }
