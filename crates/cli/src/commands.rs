@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod evaluate;
 pub(crate) mod incident;
 pub(crate) mod key;
 pub(crate) mod mock_provider;

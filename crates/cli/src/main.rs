@@ -74,6 +74,8 @@ enum Command {
     Admin(commands::admin::Args),
     /// Steal a key and watch it be contained: real traffic, real gateway, no provider needed
     Demo(commands::demo::Args),
+    /// Measure how good detection is: thefts on simulated fleets, or events of your own
+    Evaluate(Box<commands::evaluate::Args>),
     /// Write a labelled data set of keys, thefts and harmless changes, to try a detector with
     Simulate(commands::simulate::Args),
     /// Show and verify the audit log
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Top(args) => commands::top::run(&common, &args),
         Command::Admin(args) => commands::admin::run(&common, args),
         Command::Demo(args) => commands::demo::run(&common, &args),
+        Command::Evaluate(args) => commands::evaluate::run(&common, &args),
         Command::Simulate(args) => commands::simulate::run(&common, &args),
         Command::Audit(args) => commands::audit::run(&common, &args),
         Command::Completions(args) => commands::completions::run(&args),

@@ -16,7 +16,7 @@ use crate::math::{hash, join, print};
 /// The family is part of it so that two callers behind one address stay apart; a thief who changes the
 /// family at each request is a new newcomer each time, and they are summed as a crowd.
 pub fn actor_of(request: &RequestContext) -> ActorId {
-    let source = join(request.key.bits(), request.source.prefix().bits());
+    let source = join(request.key.bits(), block(request));
     ActorId::from_bits(join(source, hash(&request.client.family)))
 }
 
@@ -55,6 +55,16 @@ pub(crate) const fn no_template() -> u32 {
     print(0x6e6f_6e65)
 }
 
+/// The block of addresses; where the address was left out, the network stands in for it.
+fn block(request: &RequestContext) -> u64 {
+    let source = &request.source;
+    if source.address.is_unspecified() && source.facts.asn != 0 {
+        join(u64::from(source.facts.asn), u64::from(source.facts.country.packed()))
+    } else {
+        source.prefix().bits()
+    }
+}
+
 const fn is_conversation(endpoint: Endpoint) -> bool {
     matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses)
 }
@@ -73,8 +83,9 @@ impl Features {
         let version = &request.client.version;
         let template = if request.shape.template != 0 { request.shape.template } else { request.shape.tools };
         Self {
-            prefix: print(request.source.prefix().bits()),
-            private: is_private(request.source.address),
+            prefix: print(block(request)),
+            // Where a network is stated, a record's address was masked, not local.
+            private: is_private(request.source.address) && facts.asn == 0,
             asn: facts.asn,
             country: facts.country,
             kind: facts.kind,

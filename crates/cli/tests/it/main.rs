@@ -9,6 +9,8 @@ mod demo;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod evaluate;
+#[cfg(test)]
 mod first;
 #[cfg(test)]
 mod handover;
