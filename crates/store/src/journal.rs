@@ -12,7 +12,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ pub struct JournalOptions {
     pub segment_bytes: u64,
     /// A segment of this age is closed, so that quiet systems see their events archived too.
     pub segment_age: Duration,
-    /// Records that wait for the writer at most; more are dropped. The room is taken at once: about half a
-    /// kilobyte each.
+    /// Records that wait for the writer at most; more are dropped. One takes about half a kilobyte while it
+    /// waits.
     pub ring: usize,
 }
 
@@ -110,7 +110,8 @@ struct Status {
 struct Shared {
     pushed: AtomicU64,
     dropped: AtomicU64,
-    taken: AtomicU64,
+    /// Messages that the writer has not taken yet.
+    waiting: AtomicU64,
     /// Nobody may push any more.
     closing: AtomicBool,
     /// The writer is to end.
@@ -127,7 +128,7 @@ impl Shared {
 #[expect(clippy::large_enum_variant, reason = "nearly all are records; boxing them would allocate for each")]
 enum Message {
     Record(JournalRecord),
-    Flush(mpsc::Sender<Option<JournalPosition>>),
+    Flush(Sender<Option<JournalPosition>>),
 }
 
 /// A journal being written. Dropping it writes what is left and ends its thread.
@@ -153,20 +154,22 @@ impl Journal {
     }
 
     fn start<D: Disk>(disk: D, options: JournalOptions, recovered: Vec<Recovered>) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::sync_channel(options.ring.max(1));
+        // Not a channel with a bound: it takes all its room at once, some twenty megabytes that hardly any
+        // server ever uses. The bound is counted instead.
+        let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             pushed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             status: Mutex::new(Status { durable: 0, durable_through: Instant::now(), error: None }),
         });
-        let half = (options.ring as u64 / 2).max(1);
+        let ring = (options.ring as u64).max(1);
         let stream = options.stream.clone();
         let writer = Writer::new(disk, options, receiver, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("tw-journal".into()).spawn(move || writer.run())?;
-        let handle = JournalHandle { sender, shared, writer: thread.thread().clone(), half, stream };
+        let handle = JournalHandle { sender, shared, writer: thread.thread().clone(), ring, stream };
         Ok(Self { handle, thread: Some(thread), recovered })
     }
 
@@ -209,10 +212,11 @@ impl Drop for Journal {
 /// Pushes records into a journal.
 #[derive(Clone)]
 pub struct JournalHandle {
-    sender: SyncSender<Message>,
+    sender: Sender<Message>,
     shared: Arc<Shared>,
     writer: Thread,
-    half: u64,
+    /// Messages that may wait.
+    ring: u64,
     stream: Stream,
 }
 
@@ -231,16 +235,15 @@ impl JournalHandle {
     pub fn flush(&self, timeout: Duration) -> Result<Option<JournalPosition>, FlushError> {
         let deadline = Instant::now() + timeout;
         let (reply, answer) = mpsc::channel();
-        let mut message = Message::Flush(reply);
-        loop {
-            match self.sender.try_send(message) {
-                Ok(()) => break,
-                Err(TrySendError::Disconnected(_)) => return Err(FlushError::Closed),
-                Err(TrySendError::Full(_)) if Instant::now() >= deadline => return Err(self.late()),
-                Err(TrySendError::Full(back)) => message = back,
+        while self.take_room().is_none() {
+            if Instant::now() >= deadline {
+                return Err(self.late());
             }
             self.writer.unpark();
             std::thread::sleep(FLUSH_RETRY);
+        }
+        if !self.send(Message::Flush(reply)) {
+            return Err(FlushError::Closed);
         }
         self.writer.unpark();
         match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -251,6 +254,29 @@ impl JournalHandle {
                 error => Err(FlushError::Timeout { error }),
             },
         }
+    }
+
+    /// Takes room for a message in the ring, unless it is full; says how many wait with it.
+    fn take_room(&self) -> Option<u64> {
+        let before = self.shared.waiting.fetch_add(1, Ordering::AcqRel);
+        if before >= self.ring {
+            self.give_room_back();
+            return None;
+        }
+        Some(before + 1)
+    }
+
+    fn give_room_back(&self) {
+        self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Sends a message for which there is room; false when nobody takes it any more.
+    fn send(&self, message: Message) -> bool {
+        let is_sent = self.sender.send(message).is_ok();
+        if !is_sent {
+            self.give_room_back();
+        }
+        is_sent
     }
 
     fn late(&self) -> FlushError {
@@ -272,17 +298,17 @@ impl JournalHandle {
 
 impl EventSink for JournalHandle {
     fn push(&self, record: JournalRecord) -> bool {
-        if self.shared.closing.load(Ordering::Acquire)
-            || self.sender.try_send(Message::Record(record)).is_err()
-        {
+        let is_closing = self.shared.closing.load(Ordering::Acquire);
+        let room = if is_closing { None } else { self.take_room() };
+        let sent = room.filter(|_| self.send(Message::Record(record)));
+        let Some(waiting) = sent else {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
-        }
-        let pushed = self.shared.pushed.fetch_add(1, Ordering::AcqRel) + 1;
+        };
+        self.shared.pushed.fetch_add(1, Ordering::AcqRel);
         // The writer looks by itself often enough; it is only woken, which costs a system call, when the ring
         // fills faster than that.
-        let waiting = pushed.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
-        if waiting >= self.half && waiting.is_multiple_of(256) {
+        if waiting >= self.ring / 2 && waiting.is_multiple_of(256) {
             self.writer.unpark();
         }
         true
