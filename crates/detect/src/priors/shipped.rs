@@ -37,6 +37,19 @@ fn causes() -> Vec<Cause> {
     ]
 }
 
+/// The same for keys that people hold: what is new beside them is a machine, with software of its own when the
+/// people come by browser or application.
+fn causes_beside_people(client: [f64; 4]) -> Vec<Cause> {
+    let mut causes = causes();
+    for (cause, source) in
+        causes.iter_mut().zip([[0.05, 0.05, 0.10, 0.60, 0.05, 0.15], [0.0, 0.02, 0.10, 0.43, 0.05, 0.40]])
+    {
+        cause.law.source = source;
+        cause.law.client = client;
+    }
+    causes
+}
+
 /// The ways to steal. Shares are a bet, not a census: what is rare on honest keys needs little of the budget to
 /// be noticed at once, so most of it lies on disguised thieves, whose first request is like an honest new workload's.
 fn ways() -> Vec<Way> {
@@ -124,6 +137,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.03, 0.01, 0.0016],
         usage_given: [0.0, 0.02, 0.004],
         template_given: 0.035,
+        causes: causes_beside_people([0.55, 0.12, 0.13, 0.20]),
         ..service.clone()
     };
     let public = Cohort {
@@ -133,6 +147,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.01, 0.005, 0.0044],
         usage_given: [0.0, 0.005, 0.0005],
         template_given: 0.0035,
+        causes: causes_beside_people([0.10, 0.08, 0.12, 0.70]),
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
