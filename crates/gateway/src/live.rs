@@ -19,7 +19,7 @@ use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
-use tokenwatch_model::time::{HOUR, Timestamp};
+use tokenwatch_model::time::Timestamp;
 
 use crate::clamp::ClampMeters;
 use crate::flight::Flight;
@@ -27,10 +27,12 @@ use crate::registry::KeyEntry;
 
 mod census;
 mod checkpoint;
+mod contained;
 mod view;
 
 pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
+use contained::Contained;
 pub use view::{KeyView, LiveTotals};
 
 /// A power of two; enough that two cores rarely meet.
@@ -56,7 +58,7 @@ struct InTheAir {
 
 struct LiveKey {
     entry: Arc<KeyEntry>,
-    containments: Arc<[Containment]>,
+    contained: Contained,
     mind: Option<Box<Mind>>,
     flights: HashMap<RequestId, InTheAir>,
     in_flight_by_actor: HashMap<ActorId, u32>,
@@ -76,9 +78,9 @@ struct Body<'a> {
 impl LiveKey {
     /// The key and its mind; `None` while the mind is not loaded.
     fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
-        let Self { entry, containments, mind, flights, in_flight_by_actor, watched } = self;
+        let Self { entry, contained, mind, flights, in_flight_by_actor, watched } = self;
         let mind = mind.as_deref_mut()?;
-        Some((Body { entry, containments, flights, in_flight_by_actor, watched }, mind))
+        Some((Body { entry, containments: contained.known(), flights, in_flight_by_actor, watched }, mind))
     }
 }
 
@@ -157,7 +159,7 @@ impl Live {
             None => {
                 let live = LiveKey {
                     entry: entry.clone(),
-                    containments: Arc::new([]),
+                    contained: Contained::default(),
                     mind: None,
                     flights: HashMap::new(),
                     in_flight_by_actor: HashMap::new(),
@@ -169,32 +171,22 @@ impl Live {
     }
 
     /// Puts the containments of a key in place (all of them, in force or not) and cuts what they forbid.
-    /// A revision that is older than what is known is dropped.
+    /// A revision that is older than what is known, or was once known, is dropped.
     pub fn put_containments(&self, key: KeyId, containments: Vec<Containment>, now: Timestamp) {
         let mut shard = self.shard(key);
         let Some(live) = shard.keys.get_mut(&key) else { return };
-        let mut merged: HashMap<_, Containment> =
-            live.containments.iter().map(|c| (c.id, c.clone())).collect();
-        for containment in containments {
-            let newer = merged.get(&containment.id).is_none_or(|old| old.revision <= containment.revision);
-            if newer {
-                merged.insert(containment.id, containment);
-            }
-        }
-        let mut known: Vec<Containment> =
-            merged.into_values().filter(|c| c.in_force(now) || ended_lately(c, now)).collect();
-        known.sort_by_key(|c| (c.created, c.id));
+        live.contained.take(containments, now);
         for InTheAir { flight, .. } in live.flights.values() {
-            let forbidden = known.iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
-                Action::RefuseContext(context) => context.matches(&flight.context),
-                Action::Suspend | Action::Revoke => true,
-                Action::Watch | Action::Clamp(_) => false,
-            });
+            let forbidden =
+                live.contained.known().iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
+                    Action::RefuseContext(context) => context.matches(&flight.context),
+                    Action::Suspend | Action::Revoke => true,
+                    Action::Watch | Action::Clamp(_) => false,
+                });
             if forbidden {
                 flight.cut(Cut::Containment);
             }
         }
-        live.containments = known.into();
     }
 
     /// The entry of a key.
@@ -222,7 +214,8 @@ impl Live {
         let mut guard = self.shard(request.key);
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
         live.entry.usable(now).map_err(Denied::plain)?;
-        let LiveKey { entry, containments, mind, flights, in_flight_by_actor, watched } = live;
+        let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched } = live;
+        let containments = contained.known();
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
         // request is turned away rather than counted in an account that forgot what was spent.
         let mind = mind.as_mut().ok_or(Denied::plain(Refusal::Overloaded))?;
@@ -321,15 +314,6 @@ impl Live {
             }
         }
     }
-}
-
-/// How long a containment that has ended is remembered, so that a slow fill with an older revision of it does
-/// not put it in force again.
-const ENDED_KEPT: u64 = HOUR;
-
-fn ended_lately(containment: &Containment, now: Timestamp) -> bool {
-    let ended = containment.lifted.as_ref().map(|(at, _)| *at).or(containment.expires);
-    ended.is_some_and(|ended| now < ended.plus(ENDED_KEPT))
 }
 
 fn check_containments(containments: &[Containment], request: &RequestContext) -> Result<(), Denied> {
