@@ -88,6 +88,8 @@ const BUILD: BuildInfo = BuildInfo {
 
 /// How often the store is asked whether somebody else wrote.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+/// How often requests that wait are looked at for keys whose time is over.
+const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 /// Time without use after which a key's learned state leaves memory.
 const IDLE: u64 = 6 * HOUR;
 
@@ -316,6 +318,7 @@ impl Keeper {
     fn run(mut self) -> anyhow::Result<()> {
         let mut saved = Instant::now();
         let mut tended = Instant::now();
+        let mut looked = Instant::now();
         loop {
             match self.told.recv_timeout(FOLLOW_EVERY) {
                 Ok(Keep::Refresh) => log_failure("following the store", self.follower.refresh()),
@@ -326,6 +329,10 @@ impl Keeper {
             log_failure("following the store", self.follower.poll().map(drop));
             log_failure("following the journal", self.state.take_in(&self.gateway).map(drop));
             report_journal(&self.state.handle(), &self.gateway.metrics);
+            if looked.elapsed() >= EXPIRY_EVERY {
+                looked = Instant::now();
+                self.gateway.live.cut_expired(self.gateway.now());
+            }
             if saved.elapsed() >= Duration::from_secs(self.config.storage.checkpoint_every_s) {
                 saved = Instant::now();
                 let told = self.follower.revision();

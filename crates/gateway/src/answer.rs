@@ -212,8 +212,8 @@ impl Passing {
         flight.poll_cut(cx)
     }
 
-    fn find_cut(&mut self) -> Option<Cut> {
-        self.ticket.as_mut()?.get()?.find_cut()
+    fn find_cut(&self) -> Option<Cut> {
+        self.ticket.as_ref()?.look_for_cut()
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -152,8 +152,14 @@ impl Live {
             Some(live) if live.entry.revision > entry.revision => {}
             Some(live) => {
                 live.entry = entry;
-                if live.entry.usable(now).is_err() {
-                    live.flights.values().for_each(|air| air.flight.cut(Cut::Containment));
+                let cut = match live.entry.usable(now) {
+                    Ok(()) => None,
+                    Err(Refusal::Expired) => Some(Cut::Expired),
+                    Err(_) => Some(Cut::Containment),
+                };
+                for InTheAir { flight, .. } in live.flights.values() {
+                    flight.set_expiry(live.entry.expires);
+                    cut.into_iter().for_each(|cut| flight.cut(cut));
                 }
             }
             None => {
@@ -233,6 +239,7 @@ impl Live {
         let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let is_watched = verdict.decision != Decision::Forward;
         *watched += u32::from(is_watched);
+        flight.set_expiry(entry.expires);
         flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched });
         *in_flight_by_actor.entry(flight.actor).or_default() += 1;
         let (requests_room, tokens_room) = mind.account.room(now, &policy.limits);
@@ -304,6 +311,16 @@ impl Live {
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
         sink.push(JournalRecord::Feedback { key_seq, feedback: feedback.clone() });
+    }
+
+    /// Cuts the requests in flight of keys whose time is over: those that move do so by themselves, with their next
+    /// frame; this is for those that wait.
+    pub fn cut_expired(&self, now: Timestamp) {
+        for shard in &self.shards {
+            let guard = shard.lock();
+            let expired = guard.keys.values().filter(|live| live.entry.expires.is_some_and(|at| at <= now));
+            expired.flat_map(|live| live.flights.values()).for_each(|air| air.flight.look_at_expiry(|| now));
+        }
     }
 
     /// Cuts every request in flight: the gateway shuts down and their time is over.

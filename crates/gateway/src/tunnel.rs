@@ -224,6 +224,7 @@ impl Session {
         let usage = estimate(self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed));
         let so_far = tokenwatch_wire::price::cost(&usage, &self.price);
         let Some(flight) = &self.flight else { return };
+        flight.look_at_expiry(|| self.gateway.now());
         flight.cost_so_far.store(so_far.0, Ordering::Relaxed);
         let live = &self.gateway.live;
         if so_far > self.held && live.is_overrun(flight.context.key, self.gateway.now(), self.held, so_far) {
