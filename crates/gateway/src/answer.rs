@@ -18,6 +18,7 @@ use tokenwatch_model::usage::{TokenUsage, UsageSource};
 use tokenwatch_wire::tap::{Pass, Tap, TapSummary};
 use tokio::time::{Sleep, sleep};
 
+use crate::live::SoFar;
 use crate::path::consumes_tokens;
 use crate::pool::{Pool, Taken};
 use crate::settings::Origin;
@@ -117,7 +118,7 @@ pub(crate) struct Passing {
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     looked_at: u64,
-    /// What is held for the request; a stream that costs more is cut when a budget ends.
+    /// What is held for the request; a stream that costs more has to draw on its budgets, and is cut when they end.
     held: NanoUsd,
     done: bool,
 }
@@ -285,12 +286,14 @@ impl Passing {
         let gateway = ticket.gateway().clone();
         let Some(open) = ticket.get() else { return };
         let usage = TokenUsage { input: open.context.input_tokens_estimate, output, ..TokenUsage::default() };
-        let so_far = tokenwatch_wire::price::cost(&usage, &open.price.0);
+        let cost = SoFar::new(&usage, &open.price.0);
         if let Some(flight) = &open.flight {
-            flight.cost_so_far.store(so_far.0, std::sync::atomic::Ordering::Relaxed);
-            let key = open.context.key;
-            if so_far > self.held && gateway.live.is_overrun(key, gateway.now(), self.held, so_far) {
-                flight.cut(Cut::Budget);
+            flight.cost_so_far.store(cost.so_far.0, std::sync::atomic::Ordering::Relaxed);
+            if cost.so_far > self.held {
+                match gateway.live.cover(flight, gateway.now(), self.held, cost) {
+                    Some(held) => self.held = held,
+                    None => flight.cut(Cut::Budget),
+                }
             }
         }
     }

@@ -20,6 +20,8 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
 use tokenwatch_model::time::Timestamp;
+use tokenwatch_model::usage::TokenUsage;
+use tokenwatch_wire::price::Price;
 
 use crate::clamp::ClampMeters;
 use crate::flight::Flight;
@@ -54,6 +56,8 @@ pub(crate) struct Mind {
 struct InTheAir {
     flight: Arc<Flight>,
     watched: bool,
+    /// Money held for it beyond its reservation.
+    drawn: NanoUsd,
 }
 
 struct LiveKey {
@@ -115,6 +119,27 @@ impl Denied {
 impl From<Exceeded> for Denied {
     fn from(exceeded: Exceeded) -> Self {
         Self { refusal: exceeded.refusal, retry_after_us: exceeded.retry_after_us, containment: None }
+    }
+}
+
+/// What a stream costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SoFar {
+    /// By now.
+    pub(crate) so_far: NanoUsd,
+    /// For some more.
+    pub(crate) slice: NanoUsd,
+}
+
+impl SoFar {
+    /// Output tokens that are held at once beyond what was used: few enough to leave room for others, and enough
+    /// that streams do not come back for every piece.
+    const SLICE_TOKENS: u64 = 512;
+
+    pub(crate) fn new(usage: &TokenUsage, price: &Price) -> Self {
+        let slice = TokenUsage { output: Self::SLICE_TOKENS, ..TokenUsage::default() };
+        let cost = |usage| tokenwatch_wire::price::cost(usage, price);
+        Self { so_far: cost(usage), slice: cost(&slice) }
     }
 }
 
@@ -240,18 +265,31 @@ impl Live {
         let is_watched = verdict.decision != Decision::Forward;
         *watched += u32::from(is_watched);
         flight.set_expiry(entry.expires);
-        flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched });
+        let drawn = NanoUsd::ZERO;
+        flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched, drawn });
         *in_flight_by_actor.entry(flight.actor).or_default() += 1;
         let (requests_room, tokens_room) = mind.account.room(now, &policy.limits);
         Ok(Admitted { reservation, decision: verdict.decision, requests_room, tokens_room })
     }
 
-    /// Whether a stream that has cost `so_far` has run past a budget.
-    pub(crate) fn is_overrun(&self, key: KeyId, now: Timestamp, held: NanoUsd, so_far: NanoUsd) -> bool {
-        let guard = self.shard(key);
-        let Some(live) = guard.keys.get(&key) else { return true };
-        let budgets = &live.entry.policy.budgets;
-        live.mind.as_ref().is_none_or(|mind| mind.account.is_overrun(now, budgets, held, so_far))
+    /// Holds what a running stream costs beyond what is `held` for it, and some more to go on with. What is held
+    /// then; `None` when the budgets have too little left and the stream is to be cut. So streams that run past their
+    /// reservations share what is left, and together overrun a budget by at most their last pieces.
+    pub(crate) fn cover(
+        &self,
+        flight: &Flight,
+        now: Timestamp,
+        held: NanoUsd,
+        cost: SoFar,
+    ) -> Option<NanoUsd> {
+        let mut guard = self.shard(flight.context.key);
+        let (body, mind) = guard.keys.get_mut(&flight.context.key).and_then(LiveKey::split)?;
+        let air = body.flights.get_mut(&flight.context.id)?;
+        let least = cost.so_far.minus(held);
+        let budgets = &body.entry.policy.budgets;
+        let taken = mind.account.draw(now, budgets, least, least + cost.slice)?;
+        air.drawn += taken;
+        Some(held + taken)
     }
 
     /// Ends a request: books what it consumed, teaches the engine, writes the journal, in one order for all.
@@ -272,13 +310,15 @@ impl Live {
         };
         let end = event.request.time.plus(event.duration_us);
         if let Some(reservation) = reservation {
+            let air = live.flights.remove(&event.request.id);
+            mind.account.give_back(air.as_ref().map_or(NanoUsd::ZERO, |air| air.drawn));
             if event.outcome.was_forwarded() {
                 mind.account.settle(reservation, end, event.usage.total(), event.cost);
             } else {
                 mind.account.cancel(reservation, event.request.time);
             }
             mind.clamps.book(live.containments, &event.request, end, event.cost);
-            if let Some(air) = live.flights.remove(&event.request.id) {
+            if let Some(air) = air {
                 *live.watched -= u32::from(air.watched);
                 let actor = air.flight.actor;
                 if let Some(count) = live.in_flight_by_actor.get_mut(&actor) {

@@ -27,6 +27,7 @@ use crate::credential::decode_percent;
 use crate::flight::Flight;
 use crate::forward::{clean_answer, outgoing_headers, until_cut};
 use crate::gateway::Gateway;
+use crate::live::SoFar;
 use crate::path::{Heard, Prepared, admit, header};
 use crate::pool::Pool;
 use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
@@ -186,7 +187,8 @@ struct Session {
     gateway: Arc<Gateway>,
     flight: Option<Arc<Flight>>,
     price: Price,
-    held: NanoUsd,
+    /// In nanodollars. Both directions are copied by one task, so it is read and set without a race.
+    held: AtomicU64,
     started: Instant,
     up: AtomicU64,
     down: AtomicU64,
@@ -209,7 +211,7 @@ impl Session {
             gateway,
             flight,
             price,
-            held,
+            held: AtomicU64::new(held.0),
             started: Instant::now(),
             up: zero(),
             down: zero(),
@@ -222,13 +224,16 @@ impl Session {
         moved.fetch_add(bytes, Ordering::Relaxed);
         self.moved_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
         let usage = estimate(self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed));
-        let so_far = tokenwatch_wire::price::cost(&usage, &self.price);
+        let cost = SoFar::new(&usage, &self.price);
         let Some(flight) = &self.flight else { return };
         flight.look_at_expiry(|| self.gateway.now());
-        flight.cost_so_far.store(so_far.0, Ordering::Relaxed);
-        let live = &self.gateway.live;
-        if so_far > self.held && live.is_overrun(flight.context.key, self.gateway.now(), self.held, so_far) {
-            flight.cut(Cut::Budget);
+        flight.cost_so_far.store(cost.so_far.0, Ordering::Relaxed);
+        let held = NanoUsd(self.held.load(Ordering::Relaxed));
+        if cost.so_far > held {
+            match self.gateway.live.cover(flight, self.gateway.now(), held, cost) {
+                Some(held) => self.held.store(held.0, Ordering::Relaxed),
+                None => flight.cut(Cut::Budget),
+            }
         }
     }
 
