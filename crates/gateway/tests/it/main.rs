@@ -18,3 +18,5 @@ mod recovery;
 mod refusals;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod websockets;
