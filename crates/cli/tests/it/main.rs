@@ -24,3 +24,5 @@ mod power;
 mod reload;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod signals;
