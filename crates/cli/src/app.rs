@@ -2,6 +2,7 @@
 //!
 //! `serve` and `demo` use the same assembly; only clock, configuration and state directory differ.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::adapters::StoreRecords;
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
+use crate::saver::{CheckpointWriter, Save, Saver, SaverHandle};
 use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
 
@@ -47,6 +49,8 @@ pub(crate) struct AppParts {
     pub(crate) listeners: Vec<TcpListener>,
     /// Whether to serve the admin API.
     pub(crate) has_admin: bool,
+    /// Where checkpoints are saved, if not in the store.
+    pub(crate) checkpoints: Option<Box<dyn CheckpointWriter>>,
 }
 
 /// A running TokenWatch.
@@ -90,13 +94,11 @@ const BUILD: BuildInfo = BuildInfo {
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
 /// How often requests that wait are looked at for keys whose time is over.
 const EXPIRY_EVERY: Duration = Duration::from_secs(1);
-/// Time without use after which a key's learned state leaves memory.
-const IDLE: u64 = 6 * HOUR;
 
 impl App {
     /// Opens the state, takes in what was learned, and starts to serve.
     pub(crate) fn start(dir: &Path, parts: AppParts) -> anyhow::Result<Self> {
-        let AppParts { config, clock, random, watcher, listeners, has_admin } = parts;
+        let AppParts { config, clock, random, watcher, listeners, has_admin, checkpoints } = parts;
         let mut state = State::open(dir, clock.now(), random.as_ref())?;
         // Before anything is loaded: connections wait in the queue meanwhile.
         let inherits = state.running().is_some();
@@ -144,7 +146,9 @@ impl App {
         state.take_over()?;
         let journal = state.handle();
         let config::Admin { hosts, origins, .. } = config.admin.clone();
-        let keeper = start_keeper(gateway.clone(), follower, state, config, shape_key, policy.clone())?;
+        let kept =
+            Kept { gateway: gateway.clone(), follower, state, config, shape_key, policy: policy.clone() };
+        let keeper = start_keeper(kept, checkpoints)?;
         let admin = sockets
             .admin
             .map(|listener| {
@@ -286,8 +290,9 @@ fn report_journal(journal: &JournalHandle, metrics: &Metrics) {
     metrics.journal_durable.set((), health.durable);
 }
 
-/// The keeper: one thread that keeps live state and disk together. It follows the store, takes in what another
-/// process still journals, saves checkpoints, seals and prunes the archive.
+/// The keeper: one thread that keeps live state and disk together. It follows the store and takes in what another
+/// process still journals. What may take long (saving checkpoints, sealing and pruning the archive) it has done by
+/// threads of their own.
 struct Keeper {
     gateway: Arc<Gateway>,
     follower: Follower,
@@ -295,21 +300,37 @@ struct Keeper {
     config: Config,
     shape_key: [u8; 16],
     told: Receiver<Keep>,
+    saver: SaverHandle,
     /// Seals and prunes on a thread of its own: that may take long, and nothing waits for it.
     archivist: Option<JoinHandle<()>>,
     policy: Arc<ArcSwap<ResponsePolicy>>,
 }
 
-fn start_keeper(
+/// What the keeper keeps.
+struct Kept {
     gateway: Arc<Gateway>,
     follower: Follower,
     state: State,
     config: Config,
     shape_key: [u8; 16],
     policy: Arc<ArcSwap<ResponsePolicy>>,
+}
+
+fn start_keeper(
+    kept: Kept,
+    checkpoints: Option<Box<dyn CheckpointWriter>>,
 ) -> anyhow::Result<(Sender<Keep>, JoinHandle<anyhow::Result<()>>)> {
+    let Kept { gateway, follower, state, config, shape_key, policy } = kept;
+    let saver = Saver {
+        gateway: gateway.clone(),
+        journal: state.handle(),
+        writer: checkpoints.unwrap_or_else(|| Box::new(state.store.clone())),
+        place: state.place(),
+        unsaved: HashMap::new(),
+    };
+    let saver = saver.start()?;
     let (tell, told) = channel();
-    let keeper = Keeper { gateway, follower, state, config, shape_key, told, archivist: None, policy };
+    let keeper = Keeper { gateway, follower, state, config, shape_key, told, saver, archivist: None, policy };
     let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run())?;
     Ok((tell, thread))
 }
@@ -334,15 +355,11 @@ impl Keeper {
                 self.gateway.live.cut_expired(self.gateway.now());
             }
             if saved.elapsed() >= Duration::from_secs(self.config.storage.checkpoint_every_s) {
-                saved = Instant::now();
-                let told = self.follower.revision();
-                let checkpointed = self.state.checkpoint(&self.gateway, told);
-                if checkpointed.is_ok() {
-                    // What is not saved must stay in memory.
-                    let idle_since = self.gateway.now().0.saturating_sub(IDLE);
-                    self.gateway.live.evict(Timestamp(idle_since));
+                let save = Save { taken_in: self.state.taken_in(), feedback_told: self.follower.revision() };
+                // While the one before is under way, this one waits.
+                if self.saver.ask(save) {
+                    saved = Instant::now();
                 }
-                log_failure("saving checkpoints", checkpointed.map(drop));
             }
             if tended.elapsed() >= Duration::from_micros(5 * MINUTE) {
                 tended = Instant::now();
@@ -353,7 +370,9 @@ impl Keeper {
             }
         }
         // No checkpoint here: a successor may have taken over, and the journal holds everything.
-        self.state.close()
+        let closed = self.state.close();
+        self.saver.end();
+        closed
     }
 
     fn reconfigure(&mut self, config: Config, tables: Tables) {
@@ -382,3 +401,6 @@ fn log_failure<E: std::fmt::Display>(what: &str, result: Result<(), E>) {
         tracing::error!(error = format!("{error:#}"), "{what} failed; trying again");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ use tokenwatch_telemetry::metrics::Metrics;
 use crate::live::{KeyCheckpoint, Live};
 use crate::settings::Settings;
 
+/// How often a key's state is loaded to be told one thing.
+const LOADS_MAX: usize = 8;
+
 /// What the data plane needs from outside.
 pub struct Ports {
     /// The time.
@@ -127,18 +130,29 @@ impl Gateway {
     ///
     /// Call it off the runtime: the key's state is read from the store when it is not in memory.
     pub fn tell_engine(&self, feedback: &Feedback) {
-        if self.live.is_loaded(feedback.key) == Some(false) {
-            match self.ports.states.load(feedback.key) {
-                Ok(bytes) => match bytes.as_deref().map(KeyCheckpoint::decode).transpose() {
-                    Ok(mind) => self.live.put_mind(feedback.key, mind.unwrap_or_default()),
-                    Err(error) => tracing::error!(key.id = %feedback.key, %error, "learned state is damaged"),
-                },
-                Err(error) => {
-                    tracing::error!(key.id = %feedback.key, %error, "learned state can not be read")
+        // Between loading and telling, whoever saves checkpoints may drop an idle key again; hardly twice.
+        for _ in 0..LOADS_MAX {
+            if self.live.is_loaded(feedback.key) == Some(false) {
+                match self.ports.states.load(feedback.key) {
+                    Ok(bytes) => match bytes.as_deref().map(KeyCheckpoint::decode).transpose() {
+                        Ok(mind) => self.live.put_mind(feedback.key, mind.unwrap_or_default()),
+                        Err(error) => {
+                            tracing::error!(key.id = %feedback.key, %error, "learned state is damaged");
+                            return;
+                        }
+                    },
+                    Err(error) => {
+                        tracing::error!(key.id = %feedback.key, %error, "learned state can not be read");
+                        return;
+                    }
                 }
             }
+            if self.live.feedback(feedback, self.ports.events.as_ref())
+                || self.live.entry(feedback.key).is_none()
+            {
+                return;
+            }
         }
-        self.live.feedback(feedback, self.ports.events.as_ref());
     }
 
     /// Counts a connection in, unless there are too many.

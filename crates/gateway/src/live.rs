@@ -341,16 +341,18 @@ impl Live {
         (findings, taken)
     }
 
-    /// Tells the engine what a person said, and writes it to the journal in order.
-    pub fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) {
+    /// Tells the engine what a person said, and writes it to the journal in order. False when the key's state is not
+    /// in memory, and nothing was told.
+    pub(crate) fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) -> bool {
         let mut guard = self.shard(feedback.key);
         let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
-            return;
+            return false;
         };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
         sink.push(JournalRecord::Feedback { key_seq, feedback: feedback.clone() });
+        true
     }
 
     /// Cuts the requests in flight of keys whose time is over: those that move do so by themselves, with their next

@@ -78,6 +78,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         watcher: Box::new(|_: &_, _: &_| {}),
         listeners: handed_over()?,
         has_admin: true,
+        checkpoints: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // From here on it does not end the process. The others do until everything runs: a start can take a while,

@@ -191,17 +191,18 @@ impl Live {
     }
 
     /// Applies one journal record that a checkpoint may or may not hold already. The key's checkpoint must be
-    /// in place before.
-    pub fn replay(&self, record: &JournalRecord) {
+    /// in place before: false when it is not, and the record is not taken in.
+    pub fn replay(&self, record: &JournalRecord) -> bool {
         let (key, seq) = match record {
             JournalRecord::Usage(event) => (event.request.key, event.key_seq),
             JournalRecord::Feedback { key_seq, feedback } => (feedback.key, *key_seq),
-            JournalRecord::Finding(_) => return,
+            JournalRecord::Finding(_) => return true,
         };
         let mut guard = self.shard(key);
-        let Some((live, mind)) = guard.keys.get_mut(&key).and_then(LiveKey::split) else { return };
+        let Some(live) = guard.keys.get_mut(&key) else { return true };
+        let Some((live, mind)) = live.split() else { return false };
         if !mind.last.take(seq) {
-            return;
+            return true;
         }
         mind.dirty = true;
         match record {
@@ -215,5 +216,6 @@ impl Live {
             JournalRecord::Feedback { feedback, .. } => self.engine.feedback(&mut mind.learned, feedback),
             JournalRecord::Finding(_) => {}
         }
+        true
     }
 }
