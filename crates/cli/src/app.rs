@@ -35,6 +35,7 @@ use crate::adapters::StoreRecords;
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
+use crate::rebuild::Rebuilder;
 use crate::saver::{CheckpointWriter, Save, Saver, SaverHandle};
 use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
@@ -245,13 +246,16 @@ fn start_admin(
 ) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
     let metrics = gateway.metrics.clone();
     let scraped = journal.clone();
+    let damaged = gateway.clone();
     let api = Api {
         manager,
         gateway: gateway.clone(),
         policy,
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
-        conditions: Arc::new(move || journal_conditions(&journal)),
+        conditions: Arc::new(move || {
+            journal_conditions(&journal).into_iter().chain(damage(&damaged)).collect()
+        }),
         before_scrape: Arc::new(move || report_journal(&scraped, &metrics)),
         access,
         limits: ApiLimits::default(),
@@ -278,6 +282,21 @@ fn journal_conditions(journal: &JournalHandle) -> Vec<Condition> {
     vec![Condition { code: "journal".into(), message, is_fatal: false }]
 }
 
+/// Keys whose requests are refused because what was learned and spent on them can not be read.
+fn damage(gateway: &Gateway) -> Option<Condition> {
+    let damaged = gateway.damaged();
+    let first = damaged.first()?;
+    let others = match damaged.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let message = format!(
+        "what was learned and spent on {first}{others} is damaged and not rebuilt; the log says why. Requests of such \
+         keys are refused"
+    );
+    Some(Condition { code: "damaged_keys".into(), message, is_fatal: false })
+}
+
 /// Takes the journal's state over into the metrics.
 fn report_journal(journal: &JournalHandle, metrics: &Metrics) {
     // Waits first: whoever sees a record on disk finds what it waited counted.
@@ -301,6 +320,7 @@ struct Keeper {
     shape_key: [u8; 16],
     told: Receiver<Keep>,
     saver: SaverHandle,
+    rebuilder: Rebuilder,
     /// Seals and prunes on a thread of its own: that may take long, and nothing waits for it.
     archivist: Option<JoinHandle<()>>,
     policy: Arc<ArcSwap<ResponsePolicy>>,
@@ -330,7 +350,19 @@ fn start_keeper(
     };
     let saver = saver.start()?;
     let (tell, told) = channel();
-    let keeper = Keeper { gateway, follower, state, config, shape_key, told, saver, archivist: None, policy };
+    let rebuilder = Rebuilder::default();
+    let keeper = Keeper {
+        gateway,
+        follower,
+        state,
+        config,
+        shape_key,
+        told,
+        saver,
+        rebuilder,
+        archivist: None,
+        policy,
+    };
     let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run())?;
     Ok((tell, thread))
 }
@@ -350,6 +382,8 @@ impl Keeper {
             log_failure("following the store", self.follower.poll().map(drop));
             log_failure("following the journal", self.state.take_in(&self.gateway).map(drop));
             report_journal(&self.state.handle(), &self.gateway.metrics);
+            let retention = self.config.storage.retention_days;
+            self.rebuilder.tend(&self.gateway, &self.state.store, self.state.handle(), retention);
             if looked.elapsed() >= EXPIRY_EVERY {
                 looked = Instant::now();
                 self.gateway.live.cut_expired(self.gateway.now());
@@ -363,7 +397,6 @@ impl Keeper {
             }
             if tended.elapsed() >= Duration::from_micros(5 * MINUTE) {
                 tended = Instant::now();
-                let retention = self.config.storage.retention_days;
                 if self.archivist.as_ref().is_none_or(JoinHandle::is_finished) {
                     self.archivist = self.state.tend_archive(retention, self.gateway.now());
                 }
@@ -372,6 +405,7 @@ impl Keeper {
         // No checkpoint here: a successor may have taken over, and the journal holds everything.
         let closed = self.state.close();
         self.saver.end();
+        self.rebuilder.end();
         closed
     }
 

@@ -11,6 +11,7 @@ mod config;
 mod handover;
 mod load;
 mod output;
+mod rebuild;
 mod saver;
 mod sockets;
 mod state;

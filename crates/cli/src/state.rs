@@ -177,7 +177,6 @@ impl State {
     pub(crate) fn take_in(&mut self, gateway: &Gateway) -> anyhow::Result<TakenIn> {
         let mut taken = TakenIn::default();
         let store = self.store.clone();
-        let mut failed: Option<(KeyId, String)> = None;
         let progress = self.reader.read(|record: JournalRecord| {
             if let JournalRecord::Finding(finding) = record {
                 if finding.tier >= Tier::Alert {
@@ -190,7 +189,8 @@ impl State {
                 if let Some(key) = gateway.live.needs_loading(&record)
                     && let Err(error) = load(gateway, &store, key)
                 {
-                    failed.get_or_insert((key, error.to_string()));
+                    // Its records stay where they are: it is rebuilt from them, or stays refused.
+                    gateway.note_damaged(key, &format_args!("{error:#}"));
                     return;
                 }
                 if gateway.live.replay(&record) {
@@ -198,9 +198,6 @@ impl State {
                 }
             }
         })?;
-        if let Some((key, error)) = failed {
-            tracing::error!(key.id = %key, %error, "learned state can not be read: what was journalled after it is lost for this key");
-        }
         if progress.damaged > 0 {
             tracing::error!(records = progress.damaged, "damaged journal records were passed over");
         }

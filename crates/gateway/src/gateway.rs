@@ -1,11 +1,13 @@
 //! The data plane as one value: live state, settings, ports, metrics. Shared by every worker.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use tokenwatch_detect::Engine;
 use tokenwatch_model::finding::{Feedback, Finding};
 use tokenwatch_model::id::{KeyId, RequestId};
@@ -58,6 +60,8 @@ pub struct Gateway {
     started: Instant,
     draining: AtomicBool,
     connections: AtomicUsize,
+    /// Keys whose stored state was found damaged.
+    damaged: Mutex<BTreeSet<KeyId>>,
 }
 
 impl Gateway {
@@ -75,6 +79,7 @@ impl Gateway {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            damaged: Mutex::default(),
         }
     }
 
@@ -126,6 +131,24 @@ impl Gateway {
         self.connections.load(Ordering::Acquire)
     }
 
+    /// Remembers that the stored state of a key is damaged: its requests are refused until somebody rebuilt it. Tells
+    /// the log, once.
+    pub fn note_damaged(&self, key: KeyId, error: &dyn std::fmt::Display) {
+        if self.damaged.lock().insert(key) {
+            tracing::error!(key.id = %key, %error, "what was learned and spent on this key is damaged: its requests are refused until that is rebuilt from its events");
+        }
+    }
+
+    /// Keys whose stored state is damaged.
+    pub fn damaged(&self) -> Vec<KeyId> {
+        self.damaged.lock().iter().copied().collect()
+    }
+
+    /// Forgets that the stored state of a key is damaged: it was rebuilt or put back.
+    pub fn forget_damage(&self, key: KeyId) {
+        self.damaged.lock().remove(&key);
+    }
+
     /// Tells the engine what a person said about a context, in order with the key's events.
     ///
     /// Call it off the runtime: the key's state is read from the store when it is not in memory.
@@ -137,7 +160,8 @@ impl Gateway {
                     Ok(bytes) => match bytes.as_deref().map(KeyCheckpoint::decode).transpose() {
                         Ok(mind) => self.live.put_mind(feedback.key, mind.unwrap_or_default()),
                         Err(error) => {
-                            tracing::error!(key.id = %feedback.key, %error, "learned state is damaged");
+                            // It is heard when the state is rebuilt.
+                            self.note_damaged(feedback.key, &error);
                             return;
                         }
                     },
@@ -177,7 +201,7 @@ impl Gateway {
             Ok(Ok(Some(bytes))) => match KeyCheckpoint::decode(&bytes) {
                 Ok(mind) => mind,
                 Err(error) => {
-                    tracing::error!(key.id = %key, %error, "learned state is damaged: its requests are refused");
+                    self.note_damaged(key, &error);
                     return Err(Refusal::Overloaded);
                 }
             },

@@ -30,11 +30,13 @@ use crate::registry::KeyEntry;
 mod census;
 mod checkpoint;
 mod contained;
+mod rebuild;
 mod view;
 
 pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
 use contained::Contained;
+pub use rebuild::Rebuild;
 pub use view::{KeyView, LiveTotals};
 
 /// A power of two; enough that two cores rarely meet.
