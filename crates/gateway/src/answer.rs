@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Outcome, UpstreamFailure};
+use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
 use tokenwatch_wire::tap::{Pass, Tap, TapSummary};
 use tokio::time::{Sleep, sleep};
@@ -386,6 +387,9 @@ pub(crate) fn consumed(
     outcome: Outcome,
     summary: &TapSummary,
 ) -> Consumed {
+    if context.endpoint == Endpoint::Batches {
+        return consumed_by_batch(context, status);
+    }
     let seen = summary.output_tokens_estimate;
     match summary.usage {
         Some(usage) if summary.is_complete => Consumed { usage, source: UsageSource::Provider },
@@ -400,6 +404,20 @@ pub(crate) fn consumed(
             Consumed { usage, source: UsageSource::Estimated }
         }
     }
+}
+
+/// A batch is booked when it is made, at its worst case: what it consumes is known a day later, and read by whoever
+/// likes, as often as they like. So looking at batches and their results is booked at nothing, whatever usage they tell.
+pub(crate) fn consumed_by_batch(context: &RequestContext, status: u16) -> Consumed {
+    let usage = TokenUsage {
+        input: context.input_tokens_estimate,
+        output: context.output_tokens_max,
+        ..TokenUsage::default()
+    };
+    if status >= 400 || context.cost_worst == NanoUsd::ZERO {
+        return Consumed::default();
+    }
+    Consumed { usage, source: UsageSource::Estimated }
 }
 
 impl Drop for Passing {

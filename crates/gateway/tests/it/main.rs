@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accounting;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod containment;
