@@ -192,6 +192,9 @@ pub(crate) fn stop_of_body(error: ReadBodyError) -> Stop {
             format!("The body is larger than the {max} bytes allowed."),
         ),
         ReadBodyError::Timeout => Stop::plain(Refusal::BodyTimeout),
+        ReadBodyError::TooManyPieces => {
+            Stop::because(Refusal::BadHttp, "the body comes in too many pieces: send larger ones")
+        }
         ReadBodyError::Broken => {
             Stop::because(Refusal::BadHttp, "the body broke off or its framing is wrong")
         }

@@ -15,6 +15,8 @@ mod hostile;
 #[cfg(test)]
 mod passage;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod refusals;
