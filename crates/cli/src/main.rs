@@ -1,6 +1,7 @@
 //! The binary `tokenwatch`: one module per command. Data goes to standard output, messages to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`).
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`), 130 interrupted again while it
+//! shut down (`serve`).
 
 mod adapters;
 mod app;
@@ -10,6 +11,8 @@ mod config;
 mod handover;
 mod load;
 mod output;
+mod rebuild;
+mod saver;
 mod sockets;
 mod state;
 

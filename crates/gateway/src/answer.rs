@@ -13,11 +13,13 @@ use http_body::{Body, Frame, SizeHint};
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Outcome, UpstreamFailure};
+use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
 use tokenwatch_wire::tap::{Pass, Tap, TapSummary};
 use tokio::time::{Sleep, sleep};
 
 use crate::line::Inflow;
+use crate::live::SoFar;
 use crate::path::consumes_tokens;
 use crate::pool::Pool;
 use crate::settings::Provider;
@@ -109,7 +111,7 @@ pub(crate) struct Passing {
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     looked_at: u64,
-    /// What is held for the request; a stream that costs more is cut when a budget ends.
+    /// What is held for the request; a stream that costs more has to draw on its budgets, and is cut when they end.
     held: NanoUsd,
     done: bool,
     /// What breaks the answer off once everything before it was written.
@@ -216,8 +218,8 @@ impl Passing {
         flight.poll_cut(cx)
     }
 
-    fn find_cut(&mut self) -> Option<Cut> {
-        self.ticket.as_mut()?.get()?.find_cut()
+    fn find_cut(&self) -> Option<Cut> {
+        self.ticket.as_ref()?.look_for_cut()
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -283,12 +285,14 @@ impl Passing {
         let gateway = ticket.gateway().clone();
         let Some(open) = ticket.get() else { return };
         let usage = TokenUsage { input: open.context.input_tokens_estimate, output, ..TokenUsage::default() };
-        let so_far = tokenwatch_wire::price::cost(&usage, &open.price.0);
+        let cost = SoFar::new(&usage, &open.price.0);
         if let Some(flight) = &open.flight {
-            flight.cost_so_far.store(so_far.0, std::sync::atomic::Ordering::Relaxed);
-            let key = open.context.key;
-            if so_far > self.held && gateway.live.is_overrun(key, gateway.now(), self.held, so_far) {
-                flight.cut(Cut::Budget);
+            flight.cost_so_far.store(cost.so_far.0, std::sync::atomic::Ordering::Relaxed);
+            if cost.so_far > self.held {
+                match gateway.live.cover(flight, gateway.now(), self.held, cost) {
+                    Some(held) => self.held = held,
+                    None => flight.cut(Cut::Budget),
+                }
             }
         }
     }
@@ -380,6 +384,9 @@ pub(crate) fn consumed(
     outcome: Outcome,
     summary: &TapSummary,
 ) -> Consumed {
+    if context.endpoint == Endpoint::Batches {
+        return consumed_by_batch(context, status);
+    }
     let seen = summary.output_tokens_estimate;
     match summary.usage {
         Some(usage) if summary.is_complete => Consumed { usage, source: UsageSource::Provider },
@@ -394,6 +401,20 @@ pub(crate) fn consumed(
             Consumed { usage, source: UsageSource::Estimated }
         }
     }
+}
+
+/// A batch is booked when it is made, at its worst case: what it consumes is known a day later, and read by whoever
+/// likes, as often as they like. So looking at batches and their results is booked at nothing, whatever usage they tell.
+pub(crate) fn consumed_by_batch(context: &RequestContext, status: u16) -> Consumed {
+    let usage = TokenUsage {
+        input: context.input_tokens_estimate,
+        output: context.output_tokens_max,
+        ..TokenUsage::default()
+    };
+    if status >= 400 || context.cost_worst == NanoUsd::ZERO {
+        return Consumed::default();
+    }
+    Consumed { usage, source: UsageSource::Estimated }
 }
 
 impl Drop for Passing {

@@ -244,11 +244,12 @@ fn next_attempt(template: &mut Option<Request<OutBody>>, is_last: bool) -> Optio
 }
 
 /// Statuses after which another credential may do better: ours is refused, or its quota is used up.
-fn tries_next(status: StatusCode) -> bool {
+pub(crate) fn tries_next(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
 }
 
-fn report(credential: &Credential, status: StatusCode, now: std::time::Duration) {
+/// Tells a credential's breaker, and the log, what the provider answered.
+pub(crate) fn report(credential: &Credential, status: StatusCode, now: std::time::Duration) {
     let refused = status == StatusCode::UNAUTHORIZED;
     if refused && !credential.refused.swap(true, Ordering::AcqRel) {
         tracing::error!(credential.source = %credential.source, "the provider refuses this credential");

@@ -13,7 +13,7 @@ use http_body::Body;
 use tokenwatch_model::outcome::UpstreamFailure;
 use tokenwatch_wire::encoding::Encoding;
 
-use crate::answer::AnswerBody;
+use crate::answer::{AnswerBody, consumed_by_batch};
 use crate::forward::clean_answer;
 use crate::line::Inflow;
 use crate::path::own_answer;
@@ -39,7 +39,7 @@ pub(crate) async fn filtered_models(
     };
     // What is no list can not be filtered, and so must not be shown.
     match filtered {
-        Some(filtered) => answer(head, filtered.into(), ticket),
+        Some(filtered) => answer(head, filtered.into(), ticket, Consumed::default()),
         None => upstream_failed(ticket, UpstreamFailure::Garbage, Consumed::default()),
     }
 }
@@ -48,22 +48,32 @@ pub(crate) async fn filtered_models(
 /// provider.
 pub(crate) async fn own_results_url(
     base: &str,
-    ticket: Ticket,
+    mut ticket: Ticket,
     response: Response<Inflow>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
     match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
         Ok(plain) => {
             let rewritten = tokenwatch_wire::models::rewrite_results_url(&plain, base);
-            answer(head, rewritten.map_or(plain, Bytes::from), ticket)
+            let consumed = consumed(&mut ticket, &head);
+            answer(head, rewritten.map_or(plain, Bytes::from), ticket, consumed)
         }
-        Err(failure) => upstream_failed(ticket, failure, Consumed::default()),
+        Err(failure) => {
+            // The batch may have been made all the same.
+            let consumed = consumed(&mut ticket, &head);
+            upstream_failed(ticket, failure, consumed)
+        }
     }
 }
 
-fn answer(mut head: Parts, body: Bytes, ticket: Ticket) -> Response<AnswerBody> {
+fn consumed(ticket: &mut Ticket, head: &Parts) -> Consumed {
+    let status = head.status.as_u16();
+    ticket.get().map_or_else(Consumed::default, |open| consumed_by_batch(&open.context, status))
+}
+
+fn answer(mut head: Parts, body: Bytes, ticket: Ticket, consumed: Consumed) -> Response<AnswerBody> {
     let id = ticket.id().to_string();
-    let mut answer = own_answer(ticket, head.status, body, Consumed::default());
+    let mut answer = own_answer(ticket, head.status, body, consumed);
     clean_answer(&mut head.headers, false);
     head.headers.remove(CONTENT_ENCODING);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -113,6 +113,13 @@ impl Ticket {
         })
     }
 
+    /// Why it was cut, if it was; cuts it when its key's time is over.
+    pub(crate) fn look_for_cut(&self) -> Option<Cut> {
+        let flight = self.open.as_ref()?.flight.as_ref()?;
+        flight.look_at_expiry(|| self.gateway.now());
+        flight.is_cut()
+    }
+
     pub(crate) fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }

@@ -5,6 +5,8 @@ mod commands;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod docs;
@@ -26,5 +28,6 @@ mod power;
 mod reload;
 #[cfg(test)]
 mod secrets;
+mod signals;
 #[cfg(test)]
 mod simulate;

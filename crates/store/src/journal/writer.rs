@@ -151,7 +151,7 @@ impl<D: Disk> Writer<D> {
     }
 
     pub(crate) fn run(mut self) {
-        let tick = self.options.sync_every / 2;
+        let tick = self.options.sync_every / 4;
         loop {
             let began = Instant::now();
             // Asked before taking: what was pushed before the end is still taken.
@@ -258,7 +258,14 @@ impl<D: Disk> Writer<D> {
                 if status.error.take().is_some() {
                     tracing::info!("the journal is written again");
                 }
-                status.durable += std::mem::take(&mut self.pending_records);
+                let now = Instant::now();
+                let records = std::mem::take(&mut self.pending_records);
+                if records > 0 {
+                    // What is in this batch was handed over after the batch before was taken up.
+                    let lag = now.saturating_duration_since(status.durable_through);
+                    status.lags.add(now, lag);
+                }
+                status.durable += records;
                 status.durable_through = began;
                 drop(status);
                 for flush in self.flushes.drain(..) {
@@ -286,12 +293,11 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Marks the end. Should that fail, the segment is closed like that of a process that died: nothing is lost.
+    /// Marks the end. Should that fail, or be lost with the power, the segment is closed like that of a process
+    /// that died: nothing is lost. So it is not synced, which records that wait would have to wait for.
     fn end_segment(&mut self) {
         let Some(mut segment) = self.segment.take() else { return };
-        let marked =
-            segment.file.write_at(segment::end_mark(), segment.length).and_then(|()| segment.file.sync());
-        if let Err(error) = marked {
+        if let Err(error) = segment.file.write_at(segment::end_mark(), segment.length) {
             tracing::warn!(%error, segment = %segment.name, "the end of a journal segment could not be marked");
         }
     }
