@@ -137,7 +137,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.03, 0.01, 0.0016],
         usage_given: [0.0, 0.02, 0.004],
         template_given: 0.035,
-        causes: causes_beside_people([0.55, 0.12, 0.13, 0.20]),
+        causes: causes_beside_people([0.66, 0.13, 0.08, 0.13]),
         ..service.clone()
     };
     let public = Cohort {
@@ -147,7 +147,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.01, 0.005, 0.0044],
         usage_given: [0.0, 0.005, 0.0005],
         template_given: 0.0035,
-        causes: causes_beside_people([0.10, 0.08, 0.12, 0.70]),
+        causes: causes_beside_people([0.22, 0.12, 0.14, 0.52]),
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
