@@ -33,7 +33,7 @@ pub struct ScenarioOptions {
     pub thefts: Vec<Theft>,
     /// Share of the keys that are stolen.
     pub stolen: f64,
-    /// Changes that are put on keys which are not stolen, each on the next key that it fits.
+    /// Changes that are put on keys which are not stolen: each on the first free key that it fits, or on none.
     pub changes: Vec<Change>,
     /// No key is stolen or changed before this day, so that there is something to learn from.
     pub quiet_days: u64,
@@ -128,13 +128,16 @@ impl Scenario {
             let id = format!("{}-{}", theft.name(), number + 1);
             story.attack = Some(Attack { id, theft, seed, leaked_ms, first_call_ms });
         }
-        let mut free = stories.iter_mut().skip(stolen);
         let mut rng = rng.fork("changes");
         for &change in &options.changes {
-            let Some(story) = free.find(|story| change.fits(story.key.workload())) else { break };
-            let at_ms = from_ms + rng.below((end_ms - from_ms) / 2);
-            story.key = story.key.with_change(change, at_ms, rng.next_u64());
-            story.change = Some((change, at_ms));
+            let (at_ms, seed) = (from_ms + rng.below((end_ms - from_ms) / 2), rng.next_u64());
+            let fits = |story: &&mut Story| {
+                story.attack.is_none() && story.change.is_none() && change.fits(story.key.workload())
+            };
+            if let Some(story) = stories.iter_mut().find(fits) {
+                story.key = story.key.with_change(change, at_ms, seed);
+                story.change = Some((change, at_ms));
+            }
         }
         Ok(Self { stories, days, limits: TheftLimits { events_max: options.events_max, until_ms: end_ms } })
     }
@@ -251,7 +254,7 @@ mod tests {
             seed,
             keys: 12,
             days: 9,
-            changes: vec![Change::BatchJob, Change::KeyRotation],
+            changes: vec![Change::KeyRotation, Change::BatchJob],
             events_max: 200,
             ..ScenarioOptions::default()
         };
@@ -287,6 +290,21 @@ mod tests {
                 assert_eq!(labelled.event.key_seq, *last);
             }
         }
+    }
+
+    #[test]
+    fn every_change_finds_a_key_that_it_fits() {
+        let options = ScenarioOptions {
+            keys: 60,
+            thefts: Vec::new(),
+            changes: Change::HARD.to_vec(),
+            ..ScenarioOptions::default()
+        };
+        let scenario = Scenario::new(&options).unwrap();
+        let changed: Vec<&Story> = scenario.stories().iter().filter(|story| story.change.is_some()).collect();
+        assert_eq!(changed.len(), Change::HARD.len());
+        assert!(changed.iter().all(|story| story.change.unwrap().0.fits(story.key.workload())));
+        assert!(scenario.stories().iter().all(|story| story.attack.is_none()));
     }
 
     #[test]

@@ -92,6 +92,14 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let written = files.finish()?;
+    let placed = scenario.stories().iter().filter(|story| story.change.is_some()).count();
+    if placed < options.changes.len() {
+        output::say(&format!(
+            "{} of {} changes found no key that they fit: ask for more --keys, or a smaller share --stolen",
+            options.changes.len() - placed,
+            options.changes.len()
+        ));
+    }
     if common.json {
         output::json(&summary(&scenario, &written))?;
     } else {

@@ -59,6 +59,13 @@ fn events_truth_and_keys_fit_together_and_come_again() {
     MultiGzDecoder::new(file).read_to_end(&mut unpacked).unwrap();
     assert!(unpacked == events, "the same seed gives the same events");
 
+    let crowded = out.path().join("crowded");
+    let mut few = place.command();
+    few.args(["simulate", "--keys", "2", "--stolen", "0", "--change", "hard"]).arg(&crowded);
+    let few = done(&mut few);
+    assert_eq!(few.code, 0);
+    assert!(few.stderr.contains("15 of 17 changes found no key that they fit"), "{few:?}");
+
     let mut again = place.command();
     again.args(["simulate", "--keys", "6"]).arg(&dir);
     let refused = done(&mut again);
