@@ -10,7 +10,7 @@ use tokenwatch_model::context::{RequestContext, Shape, Source};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::{KeyId, RequestId};
 use tokenwatch_model::money::NanoUsd;
-use tokenwatch_model::network::{AddressFacts, Country, NetworkFacts, NetworkKind};
+use tokenwatch_model::network::{AddressFacts, Country, NetworkKind};
 use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_model::time::{DAY, Timestamp};
