@@ -183,7 +183,8 @@ fn curves(report: &Report) -> String {
         );
     }
     let words = "Every threshold that the clean days tell apart; further left and further up is better. Thresholds of \
-                 these curves are set on the judged keys themselves, so they describe and promise nothing.";
+                 these curves are set on the judged keys themselves, so they describe and promise nothing. Far to \
+                 the right less may be found: an alarm that stood already when the thief came tells nobody anything.";
     section("Detection against false alarms", words, &format!("<div class=\"plots\">{plots}</div>\n"))
 }
 

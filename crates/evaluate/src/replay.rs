@@ -6,7 +6,7 @@
 //! Invariants: the engine sees no label; the same events in the same order give the same report. Requests of days that
 //! only teach are never refused, and nothing that happens on them counts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
@@ -65,9 +65,10 @@ struct KeyRun {
     state: KeyState,
     first: Timestamp,
     days: BTreeMap<u32, Day>,
-    cases: Vec<Case>,
+    /// By theft.
+    cases: BTreeMap<u32, Case>,
     /// Newcomers that an alert was raised about: a rise of their tier is no further alert.
-    told: Vec<ActorId>,
+    told: BTreeSet<ActorId>,
 }
 
 /// A replay under way.
@@ -122,8 +123,8 @@ impl Replay {
             state: KeyState::new(),
             first: now,
             days: BTreeMap::new(),
-            cases: Vec::new(),
-            told: Vec::new(),
+            cases: BTreeMap::new(),
+            told: BTreeSet::new(),
         });
         let is_learning = run.is_learning(now, score_from);
         let offered = event.cost;
@@ -150,9 +151,11 @@ impl Replay {
                 day.owner_notices += notices;
             }
         }
-        let name = run.name.clone();
-        for finding in findings {
-            self.keep(finding, &name, &event, attack, is_learning);
+        if !findings.is_empty() {
+            let name = run.name.clone();
+            for finding in findings {
+                self.keep(finding, &name, &event, attack, is_learning);
+            }
         }
     }
 
@@ -211,21 +214,12 @@ impl KeyRun {
 
     /// Whether no alert was raised about the same newcomer before.
     fn is_first(&mut self, finding: &Finding) -> bool {
-        let Some(actor) = finding.actor.as_ref().map(|actor| actor.id) else { return true };
-        let is_first = !self.told.contains(&actor);
-        if is_first {
-            self.told.push(actor);
-        }
-        is_first
+        finding.actor.as_ref().is_none_or(|actor| self.told.insert(actor.id))
     }
 
     /// The theft's case on this key, opened by its first request.
     fn case(&mut self, attack: u32, now: Timestamp, is_learning: bool) -> &mut Case {
-        let place = self.cases.iter().position(|case| case.attack == attack).unwrap_or_else(|| {
-            self.cases.push(Case::new(attack, now, is_learning));
-            self.cases.len() - 1
-        });
-        &mut self.cases[place]
+        self.cases.entry(attack).or_insert_with(|| Case::new(attack, now, is_learning))
     }
 }
 

@@ -133,7 +133,7 @@ impl Plot {
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
              aria-label=\"{title}\"><title>{title}</title><text x=\"{LEFT}\" y=\"16\">{title}</text>",
-            title = escape(&self.title)
+            title = escape(&format!("{}: {}", self.title, self.y.name))
         );
         self.draw_axes(&mut svg, &frame, &x_ticks, &y_ticks);
         if let Some((from, to)) = self.shaded.map(|(from, to)| (frame.x(from), frame.x(to))) {
@@ -183,10 +183,9 @@ impl Plot {
         let _ = write!(
             svg,
             "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/><text x=\"{right}\" y=\"{:.1}\" \
-             text-anchor=\"end\">{}</text><text x=\"4\" y=\"16\">{}</text>",
+             text-anchor=\"end\">{}</text>",
             bottom + 32.0,
-            escape(&self.x.name),
-            escape(&self.y.name)
+            escape(&self.x.name)
         );
     }
 

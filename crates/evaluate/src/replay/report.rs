@@ -199,7 +199,7 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
     let name = |attack: u32| attacks.get(attack as usize).cloned().unwrap_or_default();
     let summarise = |group: &dyn Fn(&SmolStr) -> SmolStr| {
         let mut groups: BTreeMap<SmolStr, Vec<&Case>> = BTreeMap::new();
-        for case in runs.iter().flat_map(|run| &run.cases) {
+        for case in runs.iter().flat_map(|run| run.cases.values()) {
             groups.entry(group(&name(case.attack))).or_default().push(case);
         }
         groups.into_iter().map(|(attack, cases)| attack_summary(attack, &cases)).collect::<Vec<_>>()
@@ -207,7 +207,7 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
     let (kinds, summaries) = (summarise(&kind_of), summarise(&SmolStr::clone));
     let mut cases: Vec<CaseReport> = runs
         .iter()
-        .flat_map(|run| run.cases.iter().map(|case| case_report(case, name(case.attack), &run.name)))
+        .flat_map(|run| run.cases.values().map(|case| case_report(case, name(case.attack), &run.name)))
         .collect();
     cases.sort_by(|a, b| (a.first, &a.key, &a.attack).cmp(&(b.first, &b.key, &b.attack)));
     ReplayReport {
@@ -275,7 +275,7 @@ fn count(runs: &[KeyRun]) -> Counts {
     let scored_days = || days().filter(|day| !day.is_learning);
     let thief_alerts: u64 = scored_days().map(|day| day.thief_alerts).sum();
     let owner_alerts: u64 = scored_days().map(|day| day.owner_alerts).sum();
-    let cases = scored(runs.iter().flat_map(|run| &run.cases));
+    let cases = scored(runs.iter().flat_map(|run| run.cases.values()));
     let [requests, seconds, dollars_until] = delays(&cases);
     Counts {
         false_alarms: share(false, false),
@@ -339,7 +339,7 @@ fn key_summary(run: &KeyRun) -> KeySummary {
     let days = || run.days.values();
     let scored_days = || days().filter(|day| !day.is_learning);
     let clean = || scored_days().filter(|day| day.thief_requests == 0);
-    let cases = scored(&run.cases);
+    let cases = scored(run.cases.values());
     KeySummary {
         key: run.name.clone(),
         owner_requests: days().map(|day| day.owner_requests).sum(),

@@ -231,6 +231,19 @@ mod tests {
         }
 
         #[test]
+        fn a_lower_threshold_that_did_not_stand_already_finds_no_less(
+            scores in arbitrary(),
+            already in 0.0f64..5.0,
+            low in 0.1f64..10.0,
+            by in 0.0f64..5.0,
+        ) {
+            let theft = record(&scores, already, &[]);
+            if low > already && theft.at(low + by).is_some() {
+                prop_assert!(theft.at(low).is_some());
+            }
+        }
+
+        #[test]
         fn thresholds_of_interest_are_exact(scores in arbitrary(), threshold in 0.1f64..10.0) {
             let theft = record(&scores, 0.0, &[threshold]);
             let first = scores.iter().position(|&(_, before, after)| before.max(after) >= threshold);
