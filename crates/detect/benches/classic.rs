@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use tokenwatch_detect::classic::{self, NAMES, Training};
 use tokenwatch_detect::method::{Layered, Method};
+use tokenwatch_detect::series::VolumeSeries;
 use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_model::client::Client;
 use tokenwatch_model::context::{RequestContext, Shape, Source};
@@ -117,6 +118,7 @@ fn main() {
         let method = classic::from_name(name, &training, 1).unwrap();
         report(method.as_ref(), start.elapsed().as_secs_f64());
     }
+    report(&VolumeSeries, 0.0);
     report(&Layered::new(Arc::new(Engine::default())), 0.0);
 }
 
