@@ -23,9 +23,12 @@ mod hours;
 mod limits;
 mod model_file;
 mod recurrent;
+#[cfg(test)]
+mod sample;
 mod statistics;
 mod training;
 
+pub(crate) use clock::{Clock, Tick};
 pub use forest::{Forest, ForestSettings};
 pub use hours::Scope;
 pub use limits::{Hourly, StaticLimits};

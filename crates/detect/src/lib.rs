@@ -10,6 +10,10 @@
 //! * [`Engine::feedback`] takes a person's word.
 //! * [`Fleet`] keeps the states of many keys, for logs, replays and tests.
 //!
+//! Beside the engine, behind one interface ([`method`]), stand the methods of the field ([`classic`]) and a detector of
+//! a single series ([`series`]); [`calibrate`] learns what their scores mean, [`combined`] puts several under one
+//! budget.
+//!
 //! Invariants:
 //! * No clock, randomness, input or output. Time comes from events; the same events in the same order give
 //!   the same findings, bit for bit, on every platform.

@@ -14,7 +14,11 @@
 //! Invariants: one pass, causal, no settings per series; the same values give the same bits; memory is fixed; values
 //! that are not numbers are skipped.
 
+mod volume;
+
 use tokenwatch_model::time::{MINUTE, Timestamp};
+
+pub use volume::VolumeSeries;
 
 use crate::math::ln;
 
@@ -60,8 +64,8 @@ pub enum Residual {
     Flat,
 }
 
-/// Residuals, their shares, and the least width of their ranges: spreads that differ by a factor of e, and values
-/// that stay equal for six turns, are nothing special even where they never happened.
+/// Residuals, their shares, and the least width of their ranges where that is not the grain: spreads that differ by a
+/// factor of e, and values that stay equal for six turns, are nothing special even where they never happened.
 const RESIDUALS: [(Residual, f64, f64); 7] = [
     (Residual::Value, 0.23, 0.0),
     (Residual::Spike, 0.23, 0.0),
@@ -174,6 +178,8 @@ impl Latest {
 /// What is known of a series.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// Differences below it are nothing.
+    grain: f64,
     last: Option<f64>,
     /// Values in a row that were equal to the one before.
     equal: f64,
@@ -192,9 +198,15 @@ impl Default for Series {
 }
 
 impl Series {
-    /// A series of which nothing is known.
+    /// A series of which nothing is known, not even its unit.
     pub fn new() -> Self {
+        Self::with_grain(0.0)
+    }
+
+    /// A series in which a difference of `grain` is nothing special, even if no value ever differed.
+    pub fn with_grain(grain: f64) -> Self {
         Self {
+            grain: if grain.is_finite() { grain.max(0.0) } else { 0.0 },
             last: None,
             equal: 0.0,
             latest: Latest { values: [0.0; WINDOW], len: 0, next: 0 },
@@ -218,6 +230,7 @@ impl Series {
         let (mut once_in, mut most, mut why) = (0.0, 0.0, Residual::Value);
         for ((residual, range), (name, share, width_min)) in residuals.iter().zip(&self.ranges).zip(RESIDUALS)
         {
+            let width_min = if width_min > 0.0 { width_min } else { self.grain };
             let part = residual.map_or(0.0, |x| share * range.once_in(x, width_min));
             once_in += part;
             if part > most {
@@ -309,6 +322,18 @@ mod tests {
         assert!(!tell(&mut series, 721, 410.0));
         assert!(!tell(&mut series, 722, 405.0));
         assert!(tell(&mut series, 723, 4_000.0));
+    }
+
+    #[test]
+    fn below_the_grain_nothing_is_rare() {
+        for (grain, want) in [(0.0, true), (3.0, false)] {
+            let mut series = Series::with_grain(grain);
+            let steps = (0..200).map(|i| series.see(at(i), if i == 150 { 1.0 } else { 0.0 }).once_in);
+            assert_eq!(steps.fold(0.0, f64::max) > 1_000.0, want, "{grain}");
+        }
+        let mut series = Series::with_grain(3.0);
+        let steps = (0..200).map(|i| series.see(at(i), if i == 150 { 30.0 } else { 0.0 }).once_in);
+        assert!(steps.fold(0.0, f64::max) > 10_000.0);
     }
 
     #[test]

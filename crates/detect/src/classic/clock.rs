@@ -20,7 +20,7 @@ const RECENT: usize = 8;
 
 /// What an event does to the key's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tick {
+pub(crate) enum Tick {
     /// It counts at this time.
     At(Timestamp),
     /// It counts at this time, and everything known of later times was wrong.
@@ -31,7 +31,7 @@ pub(super) enum Tick {
 
 /// The time of one key.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     born: Option<Timestamp>,
     now: Timestamp,
     strays: u8,
@@ -42,7 +42,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Follows an event.
-    pub(super) fn follow(&mut self, event: &UsageEvent) -> Tick {
+    pub(crate) fn follow(&mut self, event: &UsageEvent) -> Tick {
         if !self.is_fresh(event) {
             return Tick::Skip;
         }
@@ -76,7 +76,7 @@ impl Clock {
     }
 
     /// Time since the first event.
-    pub(super) fn age(&self) -> u64 {
+    pub(crate) fn age(&self) -> u64 {
         self.born.map_or(0, |born| self.now.since(born))
     }
 
@@ -96,5 +96,77 @@ impl Clock {
         }
         self.next = self.next.wrapping_add(1);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwatch_model::time::HOUR;
+
+    use super::*;
+    use crate::classic::sample::{START, event};
+
+    /// What becomes of events at these times, in hours after the start.
+    #[track_caller]
+    fn check(hours: &[f64], want: &[Tick]) {
+        let mut clock = Clock::default();
+        let got: Vec<Tick> = hours
+            .iter()
+            .enumerate()
+            .map(|(i, hours)| {
+                let mut event = event(0, 1);
+                event.key_seq = i as u64 + 1;
+                event.request.time = at(*hours);
+                clock.follow(&event)
+            })
+            .collect();
+        assert_eq!(got, want);
+    }
+
+    fn at(hours: f64) -> Timestamp {
+        let micros = (hours.abs() * HOUR as f64) as u64;
+        Timestamp(if hours < 0.0 { START.0 - micros } else { START.0 + micros })
+    }
+
+    #[test]
+    fn events_a_little_late_count_now() {
+        let now = Tick::At(at(2.0));
+        check(&[0.0, 2.0, 1.9, 1.0, 2.0], &[Tick::At(at(0.0)), now, now, Tick::Skip, now]);
+    }
+
+    #[test]
+    fn jumps_need_witnesses() {
+        let far = 24.0 * 400.0;
+        let first = Tick::At(at(0.0));
+        check(&[0.0, far, 0.0, far, far], &[first, Tick::Skip, first, Tick::Skip, Tick::Skip]);
+        check(&[0.0, far, far, far], &[first, Tick::Skip, Tick::Skip, Tick::At(at(far))]);
+        let mut back = vec![Tick::Skip; 15];
+        back.insert(0, first);
+        back.push(Tick::Rewound(at(-48.0)));
+        let mut hours = vec![-48.0; 17];
+        hours[0] = 0.0;
+        check(&hours, &back);
+    }
+
+    #[test]
+    fn a_backlog_is_no_witness() {
+        let mut hours = vec![10.0; 40];
+        hours[20..].fill(5.0);
+        let mut want = vec![Tick::At(at(10.0)); 20];
+        want.extend([Tick::Skip; 20]);
+        check(&hours, &want);
+    }
+
+    #[test]
+    fn duplicates_are_told_by_ordinal_or_id() {
+        let mut clock = Clock::default();
+        let mut numbered = event(0, 1);
+        numbered.key_seq = 7;
+        assert_ne!(clock.follow(&numbered), Tick::Skip);
+        assert_eq!(clock.follow(&numbered), Tick::Skip);
+        assert_ne!(clock.follow(&event(1, 1)), Tick::Skip);
+        assert_ne!(clock.follow(&event(2, 1)), Tick::Skip);
+        assert_eq!(clock.follow(&event(1, 1)), Tick::Skip);
+        assert_eq!(clock.age(), 2);
     }
 }

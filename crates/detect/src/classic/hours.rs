@@ -271,3 +271,106 @@ fn on_circle(hour: u32) -> (f32, f32) {
     let angle = f64::from(hour % 24) / 24.0 * std::f64::consts::TAU;
     (libm::sin(angle) as f32, libm::cos(angle) as f32)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenwatch_model::outcome::{Outcome, Refusal};
+    use tokenwatch_model::time::{HOUR, MINUTE};
+
+    use super::*;
+    use crate::classic::sample::event;
+
+    /// `hours` hours with four requests each, of about 50 output tokens.
+    fn warm(scope: Scope, hours: u64) -> Hours {
+        let mut watched = Hours::new(scope);
+        for i in 0..hours * 4 {
+            watched.see(&event(i * 15 * MINUTE, 40 + i * 7 % 20));
+        }
+        watched
+    }
+
+    /// The row of the hour after two days, in which `send` was called, seen by an event of the next hour.
+    fn row(send: impl Fn(&mut Hours)) -> Row {
+        let mut hours = warm(Scope::Novelty, 48);
+        hours.see(&event(48 * HOUR, 50));
+        send(&mut hours);
+        hours.see(&event(49 * HOUR, 50)).unwrap()
+    }
+
+    #[test]
+    fn there_is_no_row_before_there_is_a_normal() {
+        let mut hours = Hours::new(Scope::Usage);
+        let rows = (0..40 * 4).filter_map(|i| hours.see(&event(i * 15 * MINUTE, 50))).count();
+        // The last hour is open, and the first 24 made the normal.
+        assert_eq!(rows, 39 - usize::from(WARM_UP));
+    }
+
+    #[test]
+    fn a_usual_hour_is_near_normal_and_a_flood_is_not() {
+        let quiet = row(|hours| {
+            (1..4).for_each(|i| {
+                hours.see(&event(48 * HOUR + i * 15 * MINUTE, 50));
+            })
+        });
+        assert!(quiet.figures.iter().all(|figure| figure.abs() < 2.5), "{quiet:?}");
+        let flood = row(|hours| {
+            (1..4_000).for_each(|i| {
+                hours.see(&event(48 * HOUR + i * 800_000, 50));
+            })
+        });
+        assert!(flood.figures[..3].iter().all(|&figure| figure > 8.0), "{flood:?}");
+        assert!(flood.figures[3..].iter().all(|&figure| figure.abs() < 2.5), "{flood:?}");
+    }
+
+    #[test]
+    fn what_is_new_is_counted_where_it_is_new() {
+        let stranger = row(|hours| {
+            let mut odd = event(48 * HOUR + MINUTE, 50);
+            odd.request.source.facts.asn = 64_500;
+            odd.request.source.address = "203.0.113.9".parse().unwrap();
+            odd.request.client.tls = 99;
+            hours.see(&odd);
+        });
+        let [networks, countries, versions, tls, templates, distinct, errors] = stranger.figures[USAGE..]
+        else {
+            panic!("other figures");
+        };
+        assert!(networks > 2.0 && tls > 2.0 && distinct > 1.0, "{stranger:?}");
+        assert_eq!((countries, versions, templates, errors), (0.0, 0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn errors_count_even_when_refused_for_want_of_permission() {
+        let probing = row(|hours| {
+            for i in 1..4 {
+                let mut odd = event(48 * HOUR + i * MINUTE, 0);
+                odd.outcome = Outcome::Refused(Refusal::ModelNotInScope);
+                odd.status = 403;
+                hours.see(&odd);
+            }
+        });
+        assert!(probing.figures[MEASURED - 1] > 10.0, "{probing:?}");
+        let contained = row(|hours| {
+            let mut odd = event(48 * HOUR + MINUTE, 0);
+            odd.outcome = Outcome::Refused(Refusal::Suspended);
+            hours.see(&odd);
+        });
+        assert_eq!(contained.figures[MEASURED - 1], 0.0);
+    }
+
+    #[test]
+    fn usage_alone_remembers_no_callers() {
+        let (usage, novelty) = (warm(Scope::Usage, 48), warm(Scope::Novelty, 48));
+        assert!(usage.known.is_none() && usage.bytes() < novelty.bytes());
+    }
+
+    #[test]
+    fn the_gap_and_the_hour_of_the_day_are_told() {
+        let mut hours = warm(Scope::Usage, 48);
+        hours.see(&event(53 * HOUR, 50));
+        let row = hours.see(&event(54 * HOUR, 50)).unwrap();
+        // From hour 47 to hour 53, which is five in the morning.
+        assert!((row.gap - 6f32.ln()).abs() < 1e-6, "{row:?}");
+        assert!((row.sin - 0.966).abs() < 1e-3 && (row.cos - 0.259).abs() < 1e-3, "{row:?}");
+    }
+}

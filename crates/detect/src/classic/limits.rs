@@ -136,3 +136,47 @@ impl Watch for LimitsWatch {
         size_of::<Self>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenwatch_model::time::{HOUR, MINUTE};
+
+    use super::*;
+    use crate::classic::sample::event;
+
+    #[test]
+    fn the_worst_ratio_counts_and_the_hour_starts_anew() {
+        let limits = Hourly { requests: 10.0, tokens: 1_000.0, dollars: 1.0 };
+        let mut watch = StaticLimits::absolute(limits).watch(&KeyProfile::default());
+        let mut see = |after: u64, output: u64| watch.see(&event(after, output)).after;
+        // A request of 150 tokens and a cent: tokens are the worst.
+        assert_eq!((see(0, 50), see(1, 50)), (0.15, 0.3));
+        assert_eq!(see(HOUR, 0), 0.1);
+    }
+
+    #[test]
+    fn the_first_week_sets_the_limit_for_ever() {
+        let mut watch = StaticLimits::of_own_peak().watch(&KeyProfile::default());
+        for day in 0..8 {
+            // Ten requests of 500 tokens in an hour.
+            for i in 0..10 {
+                let score = watch.see(&event(day * DAY + i * MINUTE, 400)).after;
+                let share = (i + 1) as f64 / 10.0;
+                assert!((score - if day < 7 { 0.0 } else { share }).abs() < 1e-9, "{day} {i} {score}");
+            }
+        }
+        let flood = (0..100).map(|i| watch.see(&event(20 * DAY + i, 400)).after).fold(0.0, f64::max);
+        assert!((flood - 10.0).abs() < 1e-9, "{flood}");
+        // The flood did not move the limit.
+        let again = (0..100).map(|i| watch.see(&event(21 * DAY + i, 400)).after).fold(0.0, f64::max);
+        assert_eq!(flood, again);
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_the_least() {
+        let limits = Hourly { requests: f64::NAN, tokens: -1.0, dollars: 0.0 };
+        let mut watch = StaticLimits::absolute(limits).watch(&KeyProfile::default());
+        let score = watch.see(&event(0, 0)).after;
+        assert!((score - 10_000.0).abs() < 1e-6, "a cent is ten thousand millionths of a dollar: {score}");
+    }
+}

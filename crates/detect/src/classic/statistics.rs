@@ -193,8 +193,10 @@ impl Watch for DailyWatch {
 /// Days before an hour of the week means anything.
 const SETTLED: u64 = 3 * DAY;
 const HOURS: usize = 168;
-/// Weight, in hours, of the coarser level a finer one leans on.
-const LEAN: f32 = 4.0;
+/// Weight, in hours, of the coarser level that a finer one's mean and variance lean on: means are soon known,
+/// variances late.
+const MEAN_LEAN: f32 = 1.0;
+const VARIANCE_LEAN: f32 = 4.0;
 /// Silence that is told hour by hour: four weeks.
 const SILENCE_MAX: u32 = 28 * 24;
 /// Hours that differ by less than this factor, as a logarithm, are equal.
@@ -218,17 +220,11 @@ impl Cell {
         self.mean += weight * step;
         self.variance = (1.0 - weight) * (self.variance + weight * step * step);
     }
+}
 
-    /// This cell leaning on a coarser one; what separates their means is spread too.
-    fn lean_on(&self, coarse: &Self) -> Self {
-        let own = self.hours / (self.hours + LEAN);
-        let apart = self.mean - coarse.mean;
-        Self {
-            hours: self.hours,
-            mean: own * self.mean + (1.0 - own) * coarse.mean,
-            variance: own * self.variance + (1.0 - own) * (coarse.variance + own * apart * apart),
-        }
-    }
+/// A fine estimate from so many hours, leaning on a coarse one as on so many more.
+fn lean(fine: f32, hours: f32, coarse: f32, lean: f32) -> f32 {
+    (hours * fine + lean * coarse) / (hours + lean)
 }
 
 /// Levels by hour of the week, hour of the day, and in all.
@@ -239,22 +235,27 @@ struct Week {
     week: Box<[Cell; HOURS]>,
     day: [Cell; 24],
     all: Cell,
+    /// What is left when the hour of the day is known.
+    rest: Cell,
 }
 
 impl Week {
     fn new() -> Self {
         let (none, week) = (Cell::default(), Box::new([Cell::default(); HOURS]));
-        Self { hour: None, tokens: 0, week, day: [none; 24], all: none }
+        Self { hour: None, tokens: 0, week, day: [none; 24], all: none, rest: none }
+    }
+
+    fn mean_by_day(&self, hour: u32) -> f32 {
+        let day = &self.day[hour as usize % 24];
+        lean(day.mean, day.hours, self.all.mean, MEAN_LEAN)
     }
 
     /// What this hour of the week usually is.
     fn usual(&self, hour: u32) -> Spread {
-        let day = self.day[hour as usize % 24].lean_on(&self.all);
-        let cell = self.week[hour as usize % HOURS].lean_on(&day);
-        Spread {
-            middle: f64::from(cell.mean),
-            sigma: f64::from(cell.variance.max(0.0)).sqrt().max(SIGMA_MIN),
-        }
+        let week = &self.week[hour as usize % HOURS];
+        let mean = lean(week.mean, week.hours, self.mean_by_day(hour), MEAN_LEAN);
+        let variance = lean(week.variance, week.hours, self.rest.variance, VARIANCE_LEAN);
+        Spread { middle: f64::from(mean), sigma: f64::from(variance.max(0.0)).sqrt().max(SIGMA_MIN) }
     }
 
     fn learn(&mut self, hour: u32, tokens: u64, settled: bool) {
@@ -264,6 +265,7 @@ impl Week {
             let reach = WINSOR * usual.sigma;
             x = x.clamp(usual.middle - reach, usual.middle + reach);
         }
+        self.rest.learn(x - f64::from(self.mean_by_day(hour)), 672.0);
         self.week[hour as usize % HOURS].learn(x, 8.0);
         self.day[hour as usize % 24].learn(x, 56.0);
         self.all.learn(x, 672.0);
@@ -315,5 +317,91 @@ impl Watch for WeeklyWatch {
 
     fn bytes(&self) -> usize {
         size_of::<Self>() + size_of::<[Cell; HOURS]>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwatch_model::time::HOUR;
+
+    use super::*;
+    use crate::classic::sample::event;
+
+    /// Scores of one event a day with these tokens, at noon.
+    fn daily(level: Level, tokens: &[u64]) -> Vec<f64> {
+        let mut watch = Statistics::new(level).watch(&KeyProfile::default());
+        let events =
+            tokens.iter().enumerate().map(|(day, tokens)| event(day as u64 * DAY + 12 * HOUR, tokens - 100));
+        events.map(|event| watch.see(&event).after).collect()
+    }
+
+    #[test]
+    fn sigmas_are_those_of_the_sample() {
+        // Mean 1,000, sample sigma the root of 500,000 / 4.
+        let scores = daily(Level::Daily, &[500, 1_000, 1_000, 1_000, 1_500, 2_000]);
+        assert_eq!(scores[..5], [0.0; 5]);
+        assert!((scores[5] - 1_000.0 / 125_000f64.sqrt()).abs() < 1e-9, "{scores:?}");
+    }
+
+    #[test]
+    fn days_that_never_differ_have_no_sigma() {
+        let scores = daily(Level::Daily, &[1_000, 1_000, 1_000, 1_000, 1_000, 9_000]);
+        assert_eq!(scores[5], 0.0);
+        let robust = daily(Level::DailyRobust, &[1_000, 1_000, 1_000, 1_000, 1_000, 9_000]);
+        assert!((robust[5] - ln(9_001.0 / 1_001.0) / 0.05).abs() < 1e-6, "{robust:?}");
+    }
+
+    #[test]
+    fn one_wild_day_blinds_the_mean_but_not_the_median() {
+        let days = [1_000, 1_100, 900, 1_050, 100_000, 1_000, 950, 5_000];
+        assert!(daily(Level::Daily, &days)[7] < 1.0);
+        assert!(daily(Level::DailyRobust, &days)[7] > 10.0);
+    }
+
+    #[test]
+    fn a_part_of_a_day_scores_at_most_as_much_as_the_day() {
+        for level in [Level::Daily, Level::DailyRobust, Level::HourOfWeek] {
+            let mut watch = Statistics::new(level).watch(&KeyProfile::default());
+            for day in 0..10 {
+                watch.see(&event(day * DAY + 9 * HOUR, 500 + day % 3 * 100));
+            }
+            let mut last = 0.0;
+            for i in 0..50 {
+                let score = watch.see(&event(10 * DAY + 9 * HOUR + i, 400)).after;
+                assert!(score >= last, "{level:?}");
+                last = score;
+            }
+            assert!(last > 3.0, "{level:?} {last}");
+        }
+    }
+
+    #[test]
+    fn days_older_than_thirty_are_forgotten() {
+        let mut days = Days::default();
+        for day in 0..40u32 {
+            days.roll(Timestamp(u64::from(day) * DAY));
+            (days.active, days.tokens) = (!(6..=35).contains(&day), u64::from(day));
+        }
+        days.roll(Timestamp(40 * DAY));
+        assert_eq!(days.recent().collect::<Vec<_>>(), [36.0, 37.0, 38.0, 39.0]);
+        assert_eq!(days.mean_and_sigma(), None, "four days are too few");
+    }
+
+    #[test]
+    fn the_hour_of_the_week_matters() {
+        let mut watch = Statistics::new(Level::HourOfWeek).watch(&KeyProfile::default());
+        // Every day busy at noon, silent else, for four weeks.
+        for day in 0..28 {
+            watch.see(&event(day * DAY + 12 * HOUR, 5_000));
+        }
+        let mut night = watch.fork();
+        let noon = watch.see(&event(28 * DAY + 12 * HOUR, 5_000)).after;
+        let night = night.see(&event(28 * DAY + 3 * HOUR, 5_000)).after;
+        assert!(noon < 1.0 && night > 4.0, "{noon} {night}");
+    }
+
+    #[test]
+    fn medians_of_few() {
+        assert_eq!((median(&mut []), median(&mut [3.0]), median(&mut [4.0, 1.0])), (0.0, 3.0, 2.5));
     }
 }

@@ -100,7 +100,8 @@ impl Training {
         Self { seed, keys: BTreeMap::new(), rows: Sample::new(ROWS_MAX), runs: Sample::new(RUNS_MAX) }
     }
 
-    /// Takes in the next clean event of a calibration key. The methods have no use for the profile yet.
+    /// Takes in the next clean event of a calibration key; beyond 20,000 unfinished keys, new ones are ignored. The
+    /// methods have no use for the profile yet.
     pub fn see(&mut self, key: KeyId, _: &KeyProfile, event: &UsageEvent) {
         if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&key) {
             return;
