@@ -1,7 +1,7 @@
 //! The answer on its way to the client: passes through at once while usage is read from it; can be cut.
 //!
-//! Frames that have already arrived are written together: the body yields to the provider's connection a few
-//! times before it hands a frame on, and joins what came meanwhile, up to 16 KiB. It never waits.
+//! Frames that have already arrived are written together, up to 16 KiB: the body takes what the provider's
+//! connection has before it hands anything on. It never waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Outcome, UpstreamFailure};
@@ -18,9 +17,10 @@ use tokenwatch_model::usage::{TokenUsage, UsageSource};
 use tokenwatch_wire::tap::{Pass, Tap, TapSummary};
 use tokio::time::{Sleep, sleep};
 
+use crate::line::Inflow;
 use crate::path::consumes_tokens;
-use crate::pool::{Pool, Taken};
-use crate::settings::Origin;
+use crate::pool::Pool;
+use crate::settings::Provider;
 use crate::ticket::{Consumed, Ticket};
 
 /// Why a body ends early: the connection is closed so that the client can not take it for whole.
@@ -59,14 +59,14 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passing(passing) => passing.poll(cx),
+            Self::Passing(passing) => passing.poll_written(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Passing(passing) => passing.done,
+            Self::Passing(passing) => passing.done && passing.failed.is_none(),
         }
     }
 
@@ -84,16 +84,11 @@ impl Body for AnswerBody {
 /// Where the connection goes back to when the answer was read whole.
 pub(crate) struct Return {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) origin: Origin,
-    pub(crate) taken: Taken,
+    pub(crate) provider: Arc<Provider>,
 }
 
 /// Bytes joined before they are handed on.
 const JOIN_MAX: usize = 16 * 1024;
-/// How often the body yields to the provider's connection before it hands joined frames on.
-const YIELDS: u8 = 2;
-/// Frames that come closer together than this are a burst.
-const BURST_GAP: Duration = Duration::from_micros(500);
 /// Output tokens between two looks at the budget.
 const LOOK_EVERY: u64 = 32;
 /// Longest time a finished client's answer is read on for the sake of its usage.
@@ -101,7 +96,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(120);
 
 /// An answer passing through.
 pub(crate) struct Passing {
-    body: Option<Incoming>,
+    body: Option<Inflow>,
     /// Taken when the answer ends, however it does.
     tap: Option<Tap>,
     stream: bool,
@@ -110,9 +105,6 @@ pub(crate) struct Passing {
     back: Option<Return>,
     joined: Option<Bytes>,
     more: BytesMut,
-    yields: u8,
-    /// Times that bytes were handed on.
-    handed_on: u64,
     last: Instant,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -120,11 +112,13 @@ pub(crate) struct Passing {
     /// What is held for the request; a stream that costs more is cut when a budget ends.
     held: NanoUsd,
     done: bool,
+    /// What breaks the answer off once everything before it was written.
+    failed: Option<AnswerError>,
 }
 
 /// What a [`Passing`] is made of.
 pub(crate) struct PassingParts {
-    pub(crate) body: Incoming,
+    pub(crate) body: Inflow,
     pub(crate) tap: Tap,
     pub(crate) stream: bool,
     pub(crate) keeps_length: bool,
@@ -147,14 +141,29 @@ impl Passing {
             back,
             joined: None,
             more: BytesMut::new(),
-            yields: 0,
-            handed_on: 0,
             last: Instant::now(),
             stall,
             timer: None,
             looked_at: 0,
             held,
             done: false,
+            failed: None,
+        }
+    }
+
+    /// An error closes the connection at once and what was handed on before is lost with it: the error is said
+    /// at the next poll, after that was written.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
         }
     }
 
@@ -190,11 +199,6 @@ impl Passing {
                     return self.broken();
                 }
                 Poll::Ready(None) => return self.end(),
-                Poll::Pending if self.joined.is_some() && self.yields > 0 => {
-                    self.yields -= 1;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 Poll::Pending => {
                     return match self.hand_on() {
                         Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -231,12 +235,7 @@ impl Passing {
     }
 
     fn take_in(&mut self, data: Bytes) {
-        let now = Instant::now();
-        // The first frame goes out at once, and so does one that comes alone: joining pays in a burst only.
-        let is_first = self.joined.is_none() && self.handed_on == 0;
-        let is_burst = !is_first && now.duration_since(self.last) < BURST_GAP;
-        self.yields = if is_burst { YIELDS } else { 0 };
-        self.last = now;
+        self.last = Instant::now();
         let open = self.ticket.as_mut().and_then(Ticket::get);
         if let Some(open) = open
             && open.first_byte_us == 0
@@ -267,7 +266,6 @@ impl Passing {
         if let Some(open) = self.ticket.as_mut().and_then(Ticket::get) {
             open.response_bytes += bytes.len() as u64;
         }
-        self.handed_on += 1;
         Some(bytes)
     }
 
@@ -306,9 +304,8 @@ impl Passing {
             self.joined = Some(Bytes::new());
         }
         let last = self.hand_on();
-        self.body = None;
-        if let Some(back) = self.back.take() {
-            back.pool.give_back(&back.origin, back.taken);
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
+            back.pool.give_back(&back.provider.origin, body.into_line());
         }
         self.settle(Outcome::Served, &summary);
         self.done = true;
@@ -422,7 +419,7 @@ impl Drop for Passing {
 }
 
 /// Reads an answer nobody waits for, within [`DRAIN_MAX`], and books its usage.
-pub(crate) async fn drain(mut body: Incoming, mut tap: Tap, mut ticket: Ticket) {
+pub(crate) async fn drain(mut body: Inflow, mut tap: Tap, mut ticket: Ticket) {
     let reading = async {
         while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             if let Some(data) = frame.data_ref() {

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use tokenwatch_model::account::Room;
 use tokenwatch_model::outcome::{Cut, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
@@ -21,8 +20,9 @@ use crate::body::OutBody;
 use crate::breaker::Permit;
 use crate::credential::{is_credential_field, mentions_key};
 use crate::flight::Flight;
+use crate::line::Inflow;
 use crate::path::{Admission, Heard, Prepared, header, stop_of_body};
-use crate::pool::{ExchangeError, Pool, Taken};
+use crate::pool::{ExchangeError, Pool};
 use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
 use crate::settings::{Credential, Provider, Settings, credential_field};
 use crate::strict::{is_hop_or_override, named_in_connection};
@@ -93,7 +93,7 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
     let (settings, dialect) = (sent.settings.clone(), sent.provider.dialect);
     let exchange = SeeThrough { running: Some(Box::pin(exchange(sent, request, ticket))), see_through };
     match until_cut(flight, exchange).await {
-        Ok(Exchanged::Answer(sent, ticket, response, taken)) => pass_on(sent, ticket, response, taken).await,
+        Ok(Exchanged::Answer(sent, ticket, response)) => pass_on(sent, ticket, response).await,
         Ok(Exchanged::Done(response)) => response,
         Err(cut) => report_cut(&settings, dialect, id, cut),
     }
@@ -112,7 +112,7 @@ pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F)
 }
 
 enum Exchanged {
-    Answer(Sent, Ticket, Response<Incoming>, Taken),
+    Answer(Sent, Ticket, Response<Inflow>),
     Done(Response<AnswerBody>),
 }
 
@@ -142,7 +142,7 @@ impl Drop for SeeThrough {
         let Some(running) = self.running.take().filter(|_| self.see_through) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Exchanged::Answer(sent, mut ticket, response, _) = running.await {
+            if let Exchanged::Answer(sent, mut ticket, response) = running.await {
                 let Some(open) = ticket.get() else { return };
                 open.status = response.status().as_u16();
                 let (tap, _) = make_tap(&sent, &response);
@@ -184,13 +184,13 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             open.provider_us += asked.elapsed().as_micros() as u64;
         }
         match exchanged {
-            Ok((response, taken)) => {
+            Ok(response) => {
                 let status = response.status();
                 report(credential, status, gateway.uptime());
                 if is_last || template.is_none() || !tries_next(status) {
-                    return Exchanged::Answer(sent, ticket, response, taken);
+                    return Exchanged::Answer(sent, ticket, response);
                 }
-                spare = Some((response, taken));
+                spare = Some(response);
             }
             Err(ExchangeError { body: Some(error), .. }) => {
                 // The client's upload broke off: no fault of the provider's.
@@ -213,11 +213,11 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
     // A later credential's provider may have begun to work, and charge for it: that is what has to be told then.
     let in_doubt = last.as_ref().is_some_and(|error| error.failure != UpstreamFailure::Connect);
     match spare.filter(|_| !in_doubt) {
-        Some((response, taken)) => {
+        Some(response) => {
             if let Some(open) = ticket.get() {
                 open.forwarded = true;
             }
-            Exchanged::Answer(sent, ticket, response, taken)
+            Exchanged::Answer(sent, ticket, response)
         }
         None => Exchanged::Done(give_up(&sent.settings, ticket, last, wait)),
     }
@@ -331,12 +331,12 @@ fn own_base(parts: &Parts, prefix: &str) -> Option<String> {
 #[derive(Clone, Copy)]
 pub(crate) struct OverTls;
 
-fn is_json(response: &Response<Incoming>) -> bool {
+fn is_json(response: &Response<Inflow>) -> bool {
     header(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json"))
 }
 
 /// The tap for an answer, and whether the answer is an event stream.
-fn make_tap(sent: &Sent, response: &Response<Incoming>) -> (Tap, bool) {
+fn make_tap(sent: &Sent, response: &Response<Inflow>) -> (Tap, bool) {
     let content_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
     let stream = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
     // An encoding we did not ask for and can not read: the answer passes, its usage is estimated.
@@ -357,12 +357,7 @@ fn make_tap(sent: &Sent, response: &Response<Incoming>) -> (Tap, bool) {
 const TAP_MAX: usize = 1 << 20;
 
 /// Turns the provider's head into ours and lets the body pass through.
-async fn pass_on(
-    sent: Sent,
-    mut ticket: Ticket,
-    response: Response<Incoming>,
-    taken: Taken,
-) -> Response<AnswerBody> {
+async fn pass_on(sent: Sent, mut ticket: Ticket, response: Response<Inflow>) -> Response<AnswerBody> {
     if response.status() == StatusCode::UNAUTHORIZED {
         // The provider refuses our credential, not the client's: a 401 would make the client doubt its key.
         let failed =
@@ -384,7 +379,7 @@ async fn pass_on(
     open.status = head.status.as_u16();
     let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
     add_own_headers(&mut head.headers, &ticket.id().to_string(), overhead_us, &sent.admitted);
-    let back = Return { pool: sent.pool, origin: sent.provider.origin.clone(), taken };
+    let back = Return { pool: sent.pool, provider: sent.provider };
     let mut passing = Passing::new(PassingParts {
         body,
         tap,

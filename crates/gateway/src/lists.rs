@@ -9,12 +9,13 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{HeaderName, Response};
 use http_body::Body;
-use hyper::body::Incoming;
+
 use tokenwatch_model::outcome::UpstreamFailure;
 use tokenwatch_wire::encoding::Encoding;
 
 use crate::answer::AnswerBody;
 use crate::forward::clean_answer;
+use crate::line::Inflow;
 use crate::path::own_answer;
 use crate::refuse::upstream_failed;
 use crate::registry::KeyEntry;
@@ -27,7 +28,7 @@ const LIST_BYTES_MAX: usize = 8 << 20;
 pub(crate) async fn filtered_models(
     entry: &KeyEntry,
     ticket: Ticket,
-    response: Response<Incoming>,
+    response: Response<Inflow>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
     let filtered = match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
@@ -48,7 +49,7 @@ pub(crate) async fn filtered_models(
 pub(crate) async fn own_results_url(
     base: &str,
     ticket: Ticket,
-    response: Response<Incoming>,
+    response: Response<Inflow>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
     match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
@@ -74,7 +75,7 @@ fn answer(mut head: Parts, body: Bytes, ticket: Ticket) -> Response<AnswerBody> 
 }
 
 /// Reads an answer whole, in time, and decodes it.
-async fn read_plain(head: &Parts, body: Incoming, within: Duration) -> Result<Bytes, UpstreamFailure> {
+async fn read_plain(head: &Parts, body: Inflow, within: Duration) -> Result<Bytes, UpstreamFailure> {
     let bytes = tokio::time::timeout(within, read(body)).await.map_err(|_| UpstreamFailure::Timeout)??;
     let coding = head.headers.get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
     let decoded = Encoding::from_header(coding)
@@ -85,7 +86,7 @@ async fn read_plain(head: &Parts, body: Incoming, within: Duration) -> Result<By
     }
 }
 
-async fn read(mut body: Incoming) -> Result<BytesMut, UpstreamFailure> {
+async fn read(mut body: Inflow) -> Result<BytesMut, UpstreamFailure> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_| UpstreamFailure::BodyBroken)?;

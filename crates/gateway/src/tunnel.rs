@@ -27,6 +27,7 @@ use crate::credential::decode_percent;
 use crate::flight::Flight;
 use crate::forward::{clean_answer, outgoing_headers, until_cut};
 use crate::gateway::Gateway;
+use crate::line::Inflow;
 use crate::path::{Heard, Prepared, admit, header};
 use crate::pool::Pool;
 use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
@@ -97,10 +98,10 @@ pub(crate) async fn open(
         Err(cut) => return report_cut(&settings, provider.dialect, ticket.id(), cut),
     };
     match exchanged {
-        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch(ticket, response, client, ask.cost)
         }
-        Ok((response, _)) => {
+        Ok(response) => {
             tracing::info!(provider.name = %provider.name, status = response.status().as_u16(), "upgrade refused by the provider");
             upstream_failed(ticket, UpstreamFailure::Garbage, Consumed::default())
         }
@@ -150,7 +151,7 @@ fn ask(settings: &Settings, ticket: &mut Ticket) -> Ask {
 
 fn switch(
     mut ticket: Ticket,
-    mut response: Response<hyper::body::Incoming>,
+    mut response: Response<Inflow>,
     client: OnUpgrade,
     held: NanoUsd,
 ) -> Response<AnswerBody> {

@@ -12,7 +12,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ pub struct JournalOptions {
     pub segment_bytes: u64,
     /// A segment of this age is closed, so that quiet systems see their events archived too.
     pub segment_age: Duration,
-    /// Records that wait for the writer at most; more are dropped. The room is taken at once: about half a
-    /// kilobyte each.
+    /// Records that wait for the writer at most; more are dropped. One takes about half a kilobyte while it
+    /// waits.
     pub ring: usize,
 }
 
@@ -110,7 +110,8 @@ struct Status {
 struct Shared {
     pushed: AtomicU64,
     dropped: AtomicU64,
-    taken: AtomicU64,
+    /// Messages that the writer has not taken yet.
+    waiting: AtomicU64,
     /// Nobody may push any more.
     closing: AtomicBool,
     /// The writer is to end.
@@ -153,20 +154,22 @@ impl Journal {
     }
 
     fn start<D: Disk>(disk: D, options: JournalOptions, recovered: Vec<Recovered>) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::sync_channel(options.ring.max(1));
+        // Not a channel with a bound: it takes all its room at once, some twenty megabytes that hardly any
+        // server ever uses. The bound is counted instead.
+        let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             pushed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             status: Mutex::new(Status { durable: 0, durable_through: Instant::now(), error: None }),
         });
-        let half = (options.ring as u64 / 2).max(1);
+        let ring = (options.ring as u64).max(1);
         let stream = options.stream.clone();
         let writer = Writer::new(disk, options, receiver, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("tw-journal".into()).spawn(move || writer.run())?;
-        let handle = JournalHandle { sender, shared, writer: thread.thread().clone(), half, stream };
+        let handle = JournalHandle { sender, shared, writer: thread.thread().clone(), ring, stream };
         Ok(Self { handle, thread: Some(thread), recovered })
     }
 
@@ -209,10 +212,11 @@ impl Drop for Journal {
 /// Pushes records into a journal.
 #[derive(Clone)]
 pub struct JournalHandle {
-    sender: SyncSender<Message>,
+    sender: Sender<Message>,
     shared: Arc<Shared>,
     writer: Thread,
-    half: u64,
+    /// Messages that may wait.
+    ring: u64,
     stream: Stream,
 }
 
@@ -233,8 +237,8 @@ impl JournalHandle {
         let (reply, answer) = mpsc::channel();
         let mut message = Message::Flush(reply);
         loop {
-            match self.sender.try_send(message) {
-                Ok(()) => break,
+            match self.try_send(message) {
+                Ok(_) => break,
                 Err(TrySendError::Disconnected(_)) => return Err(FlushError::Closed),
                 Err(TrySendError::Full(_)) if Instant::now() >= deadline => return Err(self.late()),
                 Err(TrySendError::Full(back)) => message = back,
@@ -250,6 +254,23 @@ impl JournalHandle {
                 None => Err(FlushError::Closed),
                 error => Err(FlushError::Timeout { error }),
             },
+        }
+    }
+
+    /// Sends unless the ring is full; says how many wait now.
+    fn try_send(&self, message: Message) -> Result<u64, TrySendError<Message>> {
+        let waiting = &self.shared.waiting;
+        let before = waiting.fetch_add(1, Ordering::AcqRel);
+        if before >= self.ring {
+            waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(TrySendError::Full(message));
+        }
+        match self.sender.send(message) {
+            Ok(()) => Ok(before + 1),
+            Err(mpsc::SendError(message)) => {
+                waiting.fetch_sub(1, Ordering::AcqRel);
+                Err(TrySendError::Disconnected(message))
+            }
         }
     }
 
@@ -272,17 +293,18 @@ impl JournalHandle {
 
 impl EventSink for JournalHandle {
     fn push(&self, record: JournalRecord) -> bool {
-        if self.shared.closing.load(Ordering::Acquire)
-            || self.sender.try_send(Message::Record(record)).is_err()
-        {
+        let sent = match self.shared.closing.load(Ordering::Acquire) {
+            true => None,
+            false => self.try_send(Message::Record(record)).ok(),
+        };
+        let Some(waiting) = sent else {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
-        }
-        let pushed = self.shared.pushed.fetch_add(1, Ordering::AcqRel) + 1;
+        };
+        self.shared.pushed.fetch_add(1, Ordering::AcqRel);
         // The writer looks by itself often enough; it is only woken, which costs a system call, when the ring
         // fills faster than that.
-        let waiting = pushed.saturating_sub(self.shared.taken.load(Ordering::Relaxed));
-        if waiting >= self.half && waiting.is_multiple_of(256) {
+        if waiting >= self.ring / 2 && waiting.is_multiple_of(256) {
             self.writer.unpark();
         }
         true

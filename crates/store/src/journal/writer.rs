@@ -176,17 +176,20 @@ impl<D: Disk> Writer<D> {
     /// Encodes what waits, as far as there is room; true when there is more.
     fn gather(&mut self) -> bool {
         while self.pending.len() < PENDING_MAX {
-            match self.messages.try_recv() {
-                Ok(Message::Record(record)) => self.encode(&record),
-                Ok(Message::Flush(reply)) => self.flushes.push(reply),
+            let message = match self.messages.try_recv() {
+                Ok(message) => message,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            };
+            self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+            match message {
+                Message::Record(record) => self.encode(&record),
+                Message::Flush(reply) => self.flushes.push(reply),
             }
         }
         true
     }
 
     fn encode(&mut self, record: &JournalRecord) {
-        self.shared.taken.fetch_add(1, Ordering::Relaxed);
         let redactor = &self.redactor;
         let framed = segment::push_frame(record, &mut self.pending, |payload| {
             redactor.mask(payload);
