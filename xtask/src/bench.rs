@@ -14,6 +14,7 @@ mod mock;
 mod nginx;
 mod options;
 mod parts;
+mod peers;
 mod process;
 mod product;
 mod report;
@@ -31,6 +32,7 @@ use goals::{Figure, STREAMS_FULL};
 use machine::Machine;
 use options::{Command, Options};
 use parts::Part;
+use peers::Peer;
 use process::Process;
 use product::Product;
 use report::Report;
@@ -127,6 +129,9 @@ impl Bench<'_> {
         if let Some(product) = product.as_ref().filter(|_| self.options.wants(Part::Growth)) {
             self.measure_growth(&place, product, &mut results).await;
         }
+        if let Some(product) = product.as_ref().filter(|_| self.options.peers) {
+            self.measure_peers(&place, product, &mut results).await;
+        }
         self.conclude(&results, streams)
     }
 
@@ -195,6 +200,23 @@ impl Bench<'_> {
             Err(error) => Err(error),
         };
         results.add(1, Site::Tokenwatch, Part::Growth.name(), result);
+    }
+
+    async fn measure_peers(&self, place: &Place, product: &Product, results: &mut Results) {
+        let mut sites = Vec::new();
+        match place.start_product(product).await {
+            Ok((running, _)) => sites.push(running),
+            Err(error) => results.add(1, Site::Tokenwatch, "peers", Err(error)),
+        }
+        for peer in Peer::ALL {
+            say(&format!("{}: installing, starting", peer.label()));
+            match place.start_peer(peer).await {
+                Ok(running) => sites.push(running),
+                Err(error) => results.add(1, peer.site(), "peers", Err(error)),
+            }
+        }
+        say("peers");
+        suite::run_peers(&sites, results).await;
     }
 
     async fn keep_running(&self, place: &Place, how_long: std::time::Duration) -> anyhow::Result<()> {

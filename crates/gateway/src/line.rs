@@ -168,3 +168,92 @@ impl Body for Inflow {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Runs a test with a line and the provider's end of it.
+    fn check(test: impl AsyncFnOnce(Line, TcpStream)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let within = Duration::from_secs(20);
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (provider, _) = listener.accept().await.unwrap();
+            let line = Line::open(TokioIo::new(client)).await.unwrap();
+            tokio::time::timeout(within, test(line, provider)).await.unwrap();
+        });
+    }
+
+    fn request() -> Request<OutBody> {
+        Request::get("/").header("host", "provider").body(OutBody::Whole(None)).unwrap()
+    }
+
+    /// Reads a request and answers it.
+    async fn answer(provider: &mut TcpStream, answer: &str) {
+        let read = provider.read(&mut [0; 1_024]).await.unwrap();
+        assert!(read > 0, "no request came");
+        provider.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    #[test]
+    fn a_line_serves_again_until_the_provider_closes_it() {
+        check(async |mut line, mut provider| {
+            for _ in 0..3 {
+                assert!(line.is_open());
+                let exchange = line.exchange(request());
+                let (response, ()) = tokio::join!(exchange, answer(&mut provider, OK));
+                let mut inflow = response.unwrap_or_else(|_| panic!("not sent")).into_body();
+                let data = inflow.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert_eq!(data, "ok");
+                line = inflow.into_line();
+            }
+            drop(provider);
+            while line.is_open() {
+                tokio::task::yield_now().await;
+            }
+            let unsent = line.exchange(request()).await.err().unwrap().take_message();
+            assert!(unsent.is_some(), "a request that was not sent comes back");
+        });
+    }
+
+    #[test]
+    fn a_line_is_asked_again_only_after_its_bell_rang() {
+        check(async |line, mut provider| {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            let (response, ()) = tokio::join!(line.exchange(request()), answer(&mut provider, head));
+            let mut inflow = response.unwrap_or_else(|_| panic!("not sent")).into_body();
+            let mut cx = Context::from_waker(Waker::noop());
+            while inflow.line.bell.rung.load(Ordering::SeqCst) {
+                assert!(Pin::new(&mut inflow).poll_frame(&mut cx).is_pending());
+            }
+            let mut asked = 0;
+            let polled = inflow.line.drive(&cx, |_| {
+                asked += 1;
+                Poll::<()>::Pending
+            });
+            assert!(polled.is_pending() && asked == 0, "asked {asked} times");
+            provider.write_all(b"2\r\nhi\r\n").await.unwrap();
+            let data = inflow.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(data, "hi");
+        });
+    }
+
+    #[test]
+    fn dropping_an_answer_before_its_end_closes_the_line() {
+        check(async |line, mut provider| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+            let (response, ()) = tokio::join!(line.exchange(request()), answer(&mut provider, head));
+            drop(response);
+            assert_eq!(provider.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        });
+    }
+}

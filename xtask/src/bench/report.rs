@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::goals::{Figure, Mark, Rule};
 use super::machine::Machine;
 use super::options::Options;
+use super::peers::Peer;
 use super::results::{Results, Site};
 
 /// Everything a report is made of.
@@ -23,6 +24,16 @@ struct Line {
     values: [Option<f64>; 3],
     compared: Option<f64>,
     mark: Mark,
+}
+
+/// How another gateway compares.
+struct PeerLine {
+    peer: Peer,
+    its: f64,
+    own: f64,
+    times: f64,
+    mark: Mark,
+    text: String,
 }
 
 impl Report<'_> {
@@ -51,7 +62,11 @@ impl Report<'_> {
     /// The floors that were missed, by the names of their lines.
     pub(super) fn floors_missed(&self) -> Vec<String> {
         let missed = |line: &Line| line.mark == Mark::BelowFloor;
-        self.lines().iter().filter(|line| missed(line)).map(|line| self.label(line.figure)).collect()
+        let lines = self.lines();
+        let own = lines.iter().filter(|line| missed(line)).map(|line| self.label(line.figure));
+        let peers = Peer::ALL.into_iter().filter_map(|peer| self.peer_line(peer));
+        let peers = peers.filter(|line| line.mark == Mark::BelowFloor);
+        own.chain(peers.map(|line| line.peer.label().to_owned())).collect()
     }
 
     /// The table, with the machine above it and notes below.
@@ -74,6 +89,9 @@ impl Report<'_> {
         rows.extend(self.lines().iter().map(|line| self.row(line)));
         text.push_str(&layout(&rows));
         text.push_str(&self.verdict());
+        for peer in Peer::ALL {
+            text.push_str(&self.peer_line(peer).map(|line| line.text + "\n").unwrap_or_default());
+        }
         for note in &self.results.notes {
             text.push_str(&format!("\nnote: {note}"));
         }
@@ -89,6 +107,30 @@ impl Report<'_> {
             text.push('\n');
         }
         text
+    }
+
+    /// How many times the CPU time of one of our requests a peer's takes; `None` when it was not measured.
+    fn peer_line(&self, peer: Peer) -> Option<PeerLine> {
+        let figure = Figure::PeersCpuUs;
+        let (own, its) =
+            (self.results.median(Site::Tokenwatch, figure)?, self.results.median(peer.site(), figure)?);
+        let sites = [peer.site(), Site::Tokenwatch];
+        let times = self.results.median_of_pairs(sites, figure, |its, own| Some(its? / own?))?;
+        let (goal, floor) = peer.bounds();
+        let mark = match times {
+            times if times >= goal => Mark::GoalMet,
+            times if times >= floor => Mark::FloorMet,
+            _ => Mark::BelowFloor,
+        };
+        let text = format!(
+            "{}: {} CPU µs/request, {}× tokenwatch's {} (goal ≥ {goal}×, floor ≥ {floor}×): {}",
+            peer.label(),
+            number(its),
+            number(times),
+            number(own),
+            mark.words(),
+        );
+        Some(PeerLine { peer, its, own, times, mark, text })
     }
 
     /// How many goals and floors are met, in a sentence.
@@ -144,7 +186,18 @@ impl Report<'_> {
                 })
             })
             .collect();
+        let peers: Vec<Value> = Peer::ALL
+            .into_iter()
+            .filter_map(|peer| self.peer_line(peer))
+            .map(|line| {
+                json!({
+                    "peer": line.peer.label(), "cpu_us": line.its, "tokenwatch_cpu_us": line.own,
+                    "times": line.times, "mark": line.mark,
+                })
+            })
+            .collect();
         json!({
+            "peers": peers,
             "machine": self.machine, "quick": self.options.quick, "rounds": self.options.rounds, "streams": self.streams,
             "lines": lines, "results": self.results,
         })

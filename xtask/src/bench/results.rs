@@ -14,6 +14,10 @@ pub(super) enum Site {
     Nginx,
     /// TokenWatch in front of it.
     Tokenwatch,
+    /// LiteLLM in front of it.
+    Litellm,
+    /// Portkey in front of it.
+    Portkey,
 }
 
 impl Site {
@@ -26,6 +30,8 @@ impl Site {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::Tokenwatch => "tokenwatch",
+            Self::Litellm => "litellm",
+            Self::Portkey => "portkey",
         }
     }
 }

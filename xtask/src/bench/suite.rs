@@ -11,6 +11,7 @@ use super::load::{Times, hold_streams, run_closed, run_open, run_paced};
 use super::nginx;
 use super::options::Options;
 use super::parts::Part;
+use super::peers::{Peer, PeerPlace};
 use super::process::{Process, Start, find_free_port};
 use super::product::{Ports, Product};
 use super::results::{Results, Site};
@@ -92,6 +93,20 @@ impl Place {
         let target = Target::open(port);
         wait_until_serving(&mut process, &target).await.context("nginx")?;
         Ok(Running { site: Site::Nginx, target, process: Some(process) })
+    }
+
+    /// Installs and starts another gateway and waits until it answers.
+    ///
+    /// # Errors
+    /// When it can not be installed, or does not start or not answer.
+    pub(super) async fn start_peer(&self, peer: Peer) -> anyhow::Result<Running> {
+        let installed = peer.install()?;
+        let port = find_free_port()?;
+        let place = PeerPlace { folder: &self.folder, core: self.core, port, mock_port: self.mock_port };
+        let mut process = peer.start(&installed, &place)?;
+        let target = peer.target(port, self.mock_port)?;
+        wait_until_serving(&mut process, &target).await.context(peer.label())?;
+        Ok(Running { site: peer.site(), target, process: Some(process) })
     }
 
     /// Starts the gateway with `product`'s keys, waits until it serves, and says how long that took.
@@ -181,6 +196,27 @@ pub(super) async fn run_rounds(
             }
         }
     }
+}
+
+/// Rounds in which the gateway and the others take turns.
+const PEER_ROUNDS: usize = 3;
+/// How long each is measured in a round: the slow ones answer some hundred requests in it.
+const PEER_TIMES: Times = Times { warm: Duration::from_millis(500), measured: Duration::from_secs(3) };
+
+/// CPU time of a request, in turns with other gateways.
+pub(super) async fn run_peers(sites: &[Running], results: &mut Results) {
+    for round in 1..=PEER_ROUNDS {
+        for running in sites {
+            let result = measure_cpu(running).await;
+            results.add(round, running.site, "peers", result);
+        }
+    }
+}
+
+async fn measure_cpu(running: &Running) -> anyhow::Result<Vec<(Figure, f64)>> {
+    let (target, process) = (&running.target, running.process.as_ref());
+    let window = run_closed(target, process, Kind::Chat, CONNECTIONS, PEER_TIMES).await?;
+    Ok(vec![(Figure::PeersCpuUs, window.cpu_us_each().context("no CPU time")?)])
 }
 
 /// Requests before memory is read for the first time: what is bounded has reached its bound then.

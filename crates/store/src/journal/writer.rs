@@ -25,6 +25,11 @@ const PENDING_MAX: usize = 8 << 20;
 /// Room kept between batches.
 const PENDING_KEPT: usize = 1 << 20;
 
+/// Records encoded in one go while few wait: some twenty microseconds.
+const STRETCH: u64 = 16;
+/// From so many waiting records on the writer hurries.
+const MANY: u64 = 1_024;
+
 /// Where segments are made.
 pub(crate) trait Disk: Send + 'static {
     /// A segment being written.
@@ -175,15 +180,21 @@ impl<D: Disk> Writer<D> {
 
     /// Encodes what waits, as far as there is room; true when there is more.
     fn gather(&mut self) -> bool {
+        let mut taken = 0_u64;
         while self.pending.len() < PENDING_MAX {
             let message = match self.messages.try_recv() {
                 Ok(message) => message,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
             };
-            self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+            let waiting = self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
             match message {
                 Message::Record(record) => self.encode(&record),
                 Message::Flush(reply) => self.flushes.push(reply),
+            }
+            taken += 1;
+            // On a core that a worker needs, too, a request would wait until all is encoded: let it go first.
+            if taken.is_multiple_of(STRETCH) && waiting < MANY {
+                std::thread::yield_now();
             }
         }
         true
