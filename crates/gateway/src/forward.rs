@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHENTICATE,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use tokenwatch_model::account::Room;
@@ -111,6 +114,7 @@ pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F)
     .await
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are answers; boxing them would allocate for each")]
 enum Exchanged {
     Answer(Sent, Ticket, Response<Inflow>),
     Done(Response<AnswerBody>),
@@ -378,7 +382,7 @@ async fn pass_on(sent: Sent, mut ticket: Ticket, response: Response<Inflow>) -> 
     let Some(open) = ticket.get() else { return Response::new(AnswerBody::Whole(None)) };
     open.status = head.status.as_u16();
     let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
-    add_own_headers(&mut head.headers, &ticket.id().to_string(), overhead_us, &sent.admitted);
+    add_own_headers(&mut head.headers, ticket.id().to_string(), overhead_us, &sent.admitted);
     let back = Return { pool: sent.pool, provider: sent.provider };
     let mut passing = Passing::new(PassingParts {
         body,
@@ -402,54 +406,61 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap, keeps_length: bool) {
     for name in named_in_connection(headers) {
         headers.remove(name);
     }
-    const HOPS: [&str; 7] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-    ];
-    for name in HOPS {
+    for name in &DROPPED_OF_ANSWER {
         headers.remove(name);
     }
-    headers.remove(http::header::UPGRADE);
-    // Cookies of the provider's edge belong to the gateway, not to the client.
-    headers.remove(http::header::SET_COOKIE);
     if !keeps_length {
         headers.remove(CONTENT_LENGTH);
     }
 }
 
-pub(crate) fn add_own_headers(headers: &mut HeaderMap, id: &str, overhead_us: u64, admitted: &Admission) {
-    let mut put = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    put("x-tokenwatch-request-id", id);
-    put("x-tokenwatch-overhead-us", &overhead_us.to_string());
+/// Hop-by-hop fields, and cookies: those of the provider's edge belong to the gateway, not to the client.
+static DROPPED_OF_ANSWER: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    SET_COOKIE,
+];
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenwatch-request-id");
+static OVERHEAD_US: HeaderName = HeaderName::from_static("x-tokenwatch-overhead-us");
+/// Limit, remaining, reset.
+static REQUESTS_ROOM: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static TOKENS_ROOM: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+fn add_own_headers(headers: &mut HeaderMap, id: String, overhead_us: u64, admitted: &Admission) {
+    headers.reserve(8);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(&REQUEST_ID, id);
+    }
+    headers.insert(&OVERHEAD_US, overhead_us.into());
     // The key's own limits where it has some; otherwise the provider's stand.
     if let Some(room) = &admitted.requests_room {
-        put_room(
-            &mut put,
-            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
-            room,
-        );
+        put_room(headers, &REQUESTS_ROOM, room);
     }
     if let Some(room) = &admitted.tokens_room {
-        put_room(
-            &mut put,
-            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
-            room,
-        );
+        put_room(headers, &TOKENS_ROOM, room);
     }
 }
 
-fn put_room(put: &mut impl FnMut(&'static str, &str), names: [&'static str; 3], room: &Room) {
+fn put_room(headers: &mut HeaderMap, names: &'static [HeaderName; 3], room: &Room) {
     let [limit, remaining, reset] = names;
-    put(limit, &room.limit.to_string());
-    put(remaining, &room.remaining.to_string());
-    put(reset, &format!("{}ms", room.reset_us.div_ceil(1_000)));
+    headers.insert(limit, room.limit.into());
+    headers.insert(remaining, room.remaining.into());
+    if let Ok(value) = HeaderValue::try_from(format!("{}ms", room.reset_us.div_ceil(1_000))) {
+        headers.insert(reset, value);
+    }
 }

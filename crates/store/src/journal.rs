@@ -12,7 +12,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender, TrySendError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -128,7 +128,7 @@ impl Shared {
 #[expect(clippy::large_enum_variant, reason = "nearly all are records; boxing them would allocate for each")]
 enum Message {
     Record(JournalRecord),
-    Flush(mpsc::Sender<Option<JournalPosition>>),
+    Flush(Sender<Option<JournalPosition>>),
 }
 
 /// A journal being written. Dropping it writes what is left and ends its thread.
@@ -235,16 +235,15 @@ impl JournalHandle {
     pub fn flush(&self, timeout: Duration) -> Result<Option<JournalPosition>, FlushError> {
         let deadline = Instant::now() + timeout;
         let (reply, answer) = mpsc::channel();
-        let mut message = Message::Flush(reply);
-        loop {
-            match self.try_send(message) {
-                Ok(_) => break,
-                Err(TrySendError::Disconnected(_)) => return Err(FlushError::Closed),
-                Err(TrySendError::Full(_)) if Instant::now() >= deadline => return Err(self.late()),
-                Err(TrySendError::Full(back)) => message = back,
+        while self.take_room().is_none() {
+            if Instant::now() >= deadline {
+                return Err(self.late());
             }
             self.writer.unpark();
             std::thread::sleep(FLUSH_RETRY);
+        }
+        if !self.send(Message::Flush(reply)) {
+            return Err(FlushError::Closed);
         }
         self.writer.unpark();
         match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -257,21 +256,27 @@ impl JournalHandle {
         }
     }
 
-    /// Sends unless the ring is full; says how many wait now.
-    fn try_send(&self, message: Message) -> Result<u64, TrySendError<Message>> {
-        let waiting = &self.shared.waiting;
-        let before = waiting.fetch_add(1, Ordering::AcqRel);
+    /// Takes room for a message in the ring, unless it is full; says how many wait with it.
+    fn take_room(&self) -> Option<u64> {
+        let before = self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         if before >= self.ring {
-            waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(TrySendError::Full(message));
+            self.give_room_back();
+            return None;
         }
-        match self.sender.send(message) {
-            Ok(()) => Ok(before + 1),
-            Err(mpsc::SendError(message)) => {
-                waiting.fetch_sub(1, Ordering::AcqRel);
-                Err(TrySendError::Disconnected(message))
-            }
+        Some(before + 1)
+    }
+
+    fn give_room_back(&self) {
+        self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Sends a message for which there is room; false when nobody takes it any more.
+    fn send(&self, message: Message) -> bool {
+        let is_sent = self.sender.send(message).is_ok();
+        if !is_sent {
+            self.give_room_back();
         }
+        is_sent
     }
 
     fn late(&self) -> FlushError {
@@ -293,10 +298,9 @@ impl JournalHandle {
 
 impl EventSink for JournalHandle {
     fn push(&self, record: JournalRecord) -> bool {
-        let sent = match self.shared.closing.load(Ordering::Acquire) {
-            true => None,
-            false => self.try_send(Message::Record(record)).ok(),
-        };
+        let is_closing = self.shared.closing.load(Ordering::Acquire);
+        let room = if is_closing { None } else { self.take_room() };
+        let sent = room.filter(|_| self.send(Message::Record(record)));
         let Some(waiting) = sent else {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return false;
