@@ -178,15 +178,15 @@ impl Slot {
         }
     }
 
-    /// Whether a caller from another block is this newcomer moving about in one network: the same system,
-    /// client family and template, on a system or a template that is not the key's.
-    pub(crate) fn resembles(&self, features: &Features) -> bool {
+    /// Whether a caller from another block is this newcomer moving about in one network: the same system and client
+    /// family, and on a system that the key uses itself the same template too.
+    pub(crate) fn resembles(&self, features: &Features, network_is_new: bool) -> bool {
         let mine = &self.identity.features;
         mine.asn != 0
             && !mine.private
             && mine.asn == features.asn
             && mine.family == features.family
-            && mine.template == features.template
+            && (network_is_new || mine.template == features.template)
     }
 
     /// Counts a request, and lets it complete the newcomer's type while that is not settled.

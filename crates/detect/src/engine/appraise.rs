@@ -90,7 +90,10 @@ impl Engine {
             .slots
             .iter()
             .find(|slot| slot.actor == actor.bits())
-            .or_else(|| state.slots.iter().find(|slot| slot.resembles(features)));
+            .or_else(|| {
+                let network_is_new = novelty.has(dimension::NETWORK);
+                state.slots.iter().find(|slot| slot.resembles(features, network_is_new))
+            });
         let is_new = known.is_none();
         let mut slot = known.cloned().unwrap_or_else(|| Slot::open(actor, request, features));
         let before = state.known.compare(&slot.identity.features);

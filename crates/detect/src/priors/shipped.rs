@@ -137,7 +137,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.03, 0.01, 0.0016],
         usage_given: [0.0, 0.02, 0.004],
         template_given: 0.035,
-        causes: causes_beside_people([0.66, 0.13, 0.08, 0.13]),
+        causes: causes_beside_people([0.69, 0.13, 0.08, 0.10]),
         ..service.clone()
     };
     let public = Cohort {
@@ -146,7 +146,7 @@ pub(super) fn tables() -> FleetPriors {
         client: [0.0, 0.20, 0.10, 0.03],
         client_given: [0.0, 0.01, 0.005, 0.0044],
         usage_given: [0.0, 0.005, 0.0005],
-        template_given: 0.0035,
+        template_given: 0.005,
         causes: causes_beside_people([0.22, 0.12, 0.14, 0.52]),
         ..service.clone()
     };
