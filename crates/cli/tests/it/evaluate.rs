@@ -13,7 +13,7 @@ use crate::harness::{Place, done};
 
 /// A small contest; figures of speed are taken out, because they differ from run to run.
 fn contest(place: &Place, more: &[&str]) -> Value {
-    let mut args = vec!["evaluate", "--json", "--keys", "8", "--theft-requests", "60", "--rates", "0.05"];
+    let mut args = vec!["evaluate", "--json", "--keys", "4", "--theft-requests", "60", "--rates", "0.05"];
     args.extend(["--attacks", "recon,new-country,mimic", "--methods", "layered,static_limits"]);
     args.extend(more);
     let mut report: Value = serde_json::from_str(&place.ok(&args).stdout).unwrap();
@@ -35,7 +35,7 @@ fn a_contest_does_not_depend_on_threads() {
     two["traces"] = one["traces"].clone();
     assert_eq!(one, two);
     let (test, calibration) = (&one["protocol"]["test"], &one["protocol"]["calibration"]);
-    assert_eq!(test["keys"].as_u64().unwrap() + calibration["keys"].as_u64().unwrap(), 8);
+    assert_eq!(test["keys"].as_u64().unwrap() + calibration["keys"].as_u64().unwrap(), 4);
     let layered = &one["methods"][0];
     assert_eq!(layered["method"], "layered");
     let nominal = &layered["points"][0];
@@ -69,7 +69,18 @@ fn wrong_names_are_answered_with_the_right_ones() {
 /// A simulated data set in `place`.
 fn simulate(place: &Place) -> String {
     let dir = place.path("data").display().to_string();
-    place.ok(&["simulate", "--keys", "4", "--theft-events", "60", "--theft", "recon,burst-resale", &dir]);
+    place.ok(&[
+        "simulate",
+        "--keys",
+        "4",
+        "--days",
+        "9",
+        "--theft-events",
+        "60",
+        "--theft",
+        "recon,burst-resale",
+        &dir,
+    ]);
     dir
 }
 

@@ -165,7 +165,7 @@ impl Contest {
 
     /// Sets the test keys to each stated budget and counts the days on which they have a false alarm.
     fn check_budgets(&self, plan: &Plan) -> anyhow::Result<Vec<BudgetCheck>> {
-        if !self.methods.iter().any(|name| *name == LAYERED) {
+        if !self.methods.contains(&LAYERED) {
             return Ok(Vec::new());
         }
         let per_key = self.crew.map("checking budgets", &plan.test, |key| {

@@ -11,8 +11,11 @@ use tokenwatch_wire::price::PriceTable;
 
 use super::*;
 
-/// Times, keys and input tokens of everything that is read.
-fn read(paths: &[PathBuf], disorder: u64) -> anyhow::Result<(Vec<(u64, String, u64)>, Summary)> {
+/// Time, key and input tokens of an event.
+type Told = (u64, String, u64);
+
+/// Everything that is read.
+fn read(paths: &[PathBuf], disorder: u64) -> anyhow::Result<(Vec<Told>, Summary)> {
     let bundled = Bundled::new();
     let lookup = Lookup { addresses: &bundled, prices: PriceTable::bundled() };
     let mut items = Vec::new();
