@@ -13,6 +13,8 @@ mod machine;
 mod mock;
 mod nginx;
 mod options;
+mod parts;
+mod peers;
 mod process;
 mod product;
 mod report;
@@ -29,6 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use goals::{Figure, STREAMS_FULL};
 use machine::Machine;
 use options::{Command, Options};
+use parts::Part;
+use peers::Peer;
 use process::Process;
 use product::Product;
 use report::Report;
@@ -114,13 +118,19 @@ impl Bench<'_> {
                  open files are needed for all; see `ulimit -n`"
             ));
         }
-        if streams > 0 {
+        if streams > 0 && self.options.wants(Part::Streams) {
             self.measure_streams(&place, has_nginx, product.as_ref(), streams, &mut results).await;
         }
-        if product.is_some() {
+        if product.is_some() && self.options.wants(Part::Keys) {
             say("100,000 keys");
             let result = suite::measure_many_keys(&place, self.binary).await;
-            results.add(1, Site::Tokenwatch, "100,000 keys", result);
+            results.add(1, Site::Tokenwatch, Part::Keys.name(), result);
+        }
+        if let Some(product) = product.as_ref().filter(|_| self.options.wants(Part::Growth)) {
+            self.measure_growth(&place, product, &mut results).await;
+        }
+        if let Some(product) = product.as_ref().filter(|_| self.options.peers) {
+            self.measure_peers(&place, product, &mut results).await;
         }
         self.conclude(&results, streams)
     }
@@ -155,9 +165,10 @@ impl Bench<'_> {
                 Err(error) => results.add(1, Site::Tokenwatch, "start", Err(error)),
             }
         }
-        for running in sites.iter().filter(|running| running.process.is_some()) {
+        let idle = sites.iter().filter(|running| running.process.is_some());
+        for running in idle.filter(|_| self.options.wants(Part::Idle)) {
             let result = suite::measure_idle(running, Figure::IdleMb).await;
-            results.add(1, running.site, "idle memory", result);
+            results.add(1, running.site, Part::Idle.name(), result);
         }
         suite::run_rounds(&sites, self.options, results, &mut say).await;
         Ok(())
@@ -181,6 +192,33 @@ impl Bench<'_> {
         }
     }
 
+    async fn measure_growth(&self, place: &Place, product: &Product, results: &mut Results) {
+        let requests = self.options.requests();
+        say(&format!("{requests} requests"));
+        let result = match place.start_product(product).await {
+            Ok((running, _)) => suite::measure_growth(&running, requests).await,
+            Err(error) => Err(error),
+        };
+        results.add(1, Site::Tokenwatch, Part::Growth.name(), result);
+    }
+
+    async fn measure_peers(&self, place: &Place, product: &Product, results: &mut Results) {
+        let mut sites = Vec::new();
+        match place.start_product(product).await {
+            Ok((running, _)) => sites.push(running),
+            Err(error) => results.add(1, Site::Tokenwatch, "peers", Err(error)),
+        }
+        for peer in Peer::ALL {
+            say(&format!("{}: installing, starting", peer.label()));
+            match place.start_peer(peer).await {
+                Ok(running) => sites.push(running),
+                Err(error) => results.add(1, peer.site(), "peers", Err(error)),
+            }
+        }
+        say("peers");
+        suite::run_peers(&sites, results).await;
+    }
+
     async fn keep_running(&self, place: &Place, how_long: std::time::Duration) -> anyhow::Result<()> {
         let product = Product::prepare(self.binary, self.folder.join("state"), KEYS, 0)?;
         let (running, _) = place.start_product(&product).await?;
@@ -195,8 +233,7 @@ impl Bench<'_> {
 
     /// Prints the table, writes the file, and gives the verdict.
     fn conclude(&self, results: &Results, streams: usize) -> anyhow::Result<()> {
-        let Options { rounds, quick, .. } = *self.options;
-        let report = Report { machine: self.machine, results, rounds, quick, streams };
+        let report = Report { machine: self.machine, results, options: self.options, streams };
         writeln!(std::io::stdout(), "{}", report.render())?;
         if let Some(path) = &self.options.json {
             let text = serde_json::to_string_pretty(&report.to_json())?;

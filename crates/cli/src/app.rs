@@ -2,6 +2,7 @@
 //!
 //! `serve` and `demo` use the same assembly; only clock, configuration and state directory differ.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ use crate::adapters::StoreRecords;
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
+use crate::rebuild::Rebuilder;
+use crate::saver::{CheckpointWriter, Save, Saver, SaverHandle};
 use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
 
@@ -47,6 +50,8 @@ pub(crate) struct AppParts {
     pub(crate) listeners: Vec<TcpListener>,
     /// Whether to serve the admin API.
     pub(crate) has_admin: bool,
+    /// Where checkpoints are saved, if not in the store.
+    pub(crate) checkpoints: Option<Box<dyn CheckpointWriter>>,
 }
 
 /// A running TokenWatch.
@@ -88,13 +93,13 @@ const BUILD: BuildInfo = BuildInfo {
 
 /// How often the store is asked whether somebody else wrote.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
-/// Time without use after which a key's learned state leaves memory.
-const IDLE: u64 = 6 * HOUR;
+/// How often requests that wait are looked at for keys whose time is over.
+const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 
 impl App {
     /// Opens the state, takes in what was learned, and starts to serve.
     pub(crate) fn start(dir: &Path, parts: AppParts) -> anyhow::Result<Self> {
-        let AppParts { config, clock, random, watcher, listeners, has_admin } = parts;
+        let AppParts { config, clock, random, watcher, listeners, has_admin, checkpoints } = parts;
         let mut state = State::open(dir, clock.now(), random.as_ref())?;
         // Before anything is loaded: connections wait in the queue meanwhile.
         let inherits = state.running().is_some();
@@ -142,7 +147,9 @@ impl App {
         state.take_over()?;
         let journal = state.handle();
         let config::Admin { hosts, origins, .. } = config.admin.clone();
-        let keeper = start_keeper(gateway.clone(), follower, state, config, shape_key, policy.clone())?;
+        let kept =
+            Kept { gateway: gateway.clone(), follower, state, config, shape_key, policy: policy.clone() };
+        let keeper = start_keeper(kept, checkpoints)?;
         let admin = sockets
             .admin
             .map(|listener| {
@@ -237,13 +244,19 @@ fn start_admin(
     keeper: Sender<Keep>,
     journal: JournalHandle,
 ) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
+    let metrics = gateway.metrics.clone();
+    let scraped = journal.clone();
+    let damaged = gateway.clone();
     let api = Api {
         manager,
         gateway: gateway.clone(),
         policy,
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
-        conditions: Arc::new(move || journal_conditions(&journal)),
+        conditions: Arc::new(move || {
+            journal_conditions(&journal).into_iter().chain(damage(&damaged)).collect()
+        }),
+        before_scrape: Arc::new(move || report_journal(&scraped, &metrics)),
         access,
         limits: ApiLimits::default(),
     };
@@ -254,19 +267,51 @@ fn start_admin(
 
 /// What the journal has to say to `/readyz`. Requests go on without it, so it does not take traffic away.
 fn journal_conditions(journal: &JournalHandle) -> Vec<Condition> {
-    /// Far beyond the 100 ms that are promised.
-    const LAG_MS_MAX: u64 = 5_000;
+    /// What is promised.
+    const LAG_MS_MAX: u64 = 100;
     let health = journal.health();
     let message = match health.error {
         Some(error) => format!("the journal can not be written: {error}"),
-        None if health.lag_ms > LAG_MS_MAX => format!("the journal is {} ms behind", health.lag_ms),
+        None if health.lag_worst_ms > LAG_MS_MAX => format!(
+            "events waited up to {} ms for the disk in the last minute; a crash loses what waits, and {LAG_MS_MAX} ms \
+             are promised",
+            health.lag_worst_ms
+        ),
         None => return Vec::new(),
     };
     vec![Condition { code: "journal".into(), message, is_fatal: false }]
 }
 
-/// The keeper: one thread that keeps live state and disk together. It follows the store, takes in what another
-/// process still journals, saves checkpoints, seals and prunes the archive.
+/// Keys whose requests are refused because what was learned and spent on them can not be read.
+fn damage(gateway: &Gateway) -> Option<Condition> {
+    let damaged = gateway.damaged();
+    let first = damaged.first()?;
+    let others = match damaged.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let message = format!(
+        "what was learned and spent on {first}{others} is damaged and not rebuilt; the log says why. Requests of such \
+         keys are refused"
+    );
+    Some(Condition { code: "damaged_keys".into(), message, is_fatal: false })
+}
+
+/// Takes the journal's state over into the metrics.
+fn report_journal(journal: &JournalHandle, metrics: &Metrics) {
+    // Waits first: whoever sees a record on disk finds what it waited counted.
+    for lag in journal.take_lags() {
+        metrics.journal_wait.observe_us((), lag.as_micros() as u64);
+    }
+    let health = journal.health();
+    metrics.journal_lag.set((), health.lag_ms.saturating_mul(1_000));
+    metrics.journal_taken.set((), health.pushed);
+    metrics.journal_durable.set((), health.durable);
+}
+
+/// The keeper: one thread that keeps live state and disk together. It follows the store and takes in what another
+/// process still journals. What may take long (saving checkpoints, sealing and pruning the archive) it has done by
+/// threads of their own.
 struct Keeper {
     gateway: Arc<Gateway>,
     follower: Follower,
@@ -274,21 +319,50 @@ struct Keeper {
     config: Config,
     shape_key: [u8; 16],
     told: Receiver<Keep>,
+    saver: SaverHandle,
+    rebuilder: Rebuilder,
     /// Seals and prunes on a thread of its own: that may take long, and nothing waits for it.
     archivist: Option<JoinHandle<()>>,
     policy: Arc<ArcSwap<ResponsePolicy>>,
 }
 
-fn start_keeper(
+/// What the keeper keeps.
+struct Kept {
     gateway: Arc<Gateway>,
     follower: Follower,
     state: State,
     config: Config,
     shape_key: [u8; 16],
     policy: Arc<ArcSwap<ResponsePolicy>>,
+}
+
+fn start_keeper(
+    kept: Kept,
+    checkpoints: Option<Box<dyn CheckpointWriter>>,
 ) -> anyhow::Result<(Sender<Keep>, JoinHandle<anyhow::Result<()>>)> {
+    let Kept { gateway, follower, state, config, shape_key, policy } = kept;
+    let saver = Saver {
+        gateway: gateway.clone(),
+        journal: state.handle(),
+        writer: checkpoints.unwrap_or_else(|| Box::new(state.store.clone())),
+        place: state.place(),
+        unsaved: HashMap::new(),
+    };
+    let saver = saver.start()?;
     let (tell, told) = channel();
-    let keeper = Keeper { gateway, follower, state, config, shape_key, told, archivist: None, policy };
+    let rebuilder = Rebuilder::default();
+    let keeper = Keeper {
+        gateway,
+        follower,
+        state,
+        config,
+        shape_key,
+        told,
+        saver,
+        rebuilder,
+        archivist: None,
+        policy,
+    };
     let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run())?;
     Ok((tell, thread))
 }
@@ -297,6 +371,7 @@ impl Keeper {
     fn run(mut self) -> anyhow::Result<()> {
         let mut saved = Instant::now();
         let mut tended = Instant::now();
+        let mut looked = Instant::now();
         loop {
             match self.told.recv_timeout(FOLLOW_EVERY) {
                 Ok(Keep::Refresh) => log_failure("following the store", self.follower.refresh()),
@@ -306,28 +381,32 @@ impl Keeper {
             }
             log_failure("following the store", self.follower.poll().map(drop));
             log_failure("following the journal", self.state.take_in(&self.gateway).map(drop));
-            self.report();
+            report_journal(&self.state.handle(), &self.gateway.metrics);
+            let retention = self.config.storage.retention_days;
+            self.rebuilder.tend(&self.gateway, &self.state.store, self.state.handle(), retention);
+            if looked.elapsed() >= EXPIRY_EVERY {
+                looked = Instant::now();
+                self.gateway.live.cut_expired(self.gateway.now());
+            }
             if saved.elapsed() >= Duration::from_secs(self.config.storage.checkpoint_every_s) {
-                saved = Instant::now();
-                let told = self.follower.revision();
-                let checkpointed = self.state.checkpoint(&self.gateway, told);
-                if checkpointed.is_ok() {
-                    // What is not saved must stay in memory.
-                    let idle_since = self.gateway.now().0.saturating_sub(IDLE);
-                    self.gateway.live.evict(Timestamp(idle_since));
+                let save = Save { taken_in: self.state.taken_in(), feedback_told: self.follower.revision() };
+                // While the one before is under way, this one waits.
+                if self.saver.ask(save) {
+                    saved = Instant::now();
                 }
-                log_failure("saving checkpoints", checkpointed.map(drop));
             }
             if tended.elapsed() >= Duration::from_micros(5 * MINUTE) {
                 tended = Instant::now();
-                let retention = self.config.storage.retention_days;
                 if self.archivist.as_ref().is_none_or(JoinHandle::is_finished) {
                     self.archivist = self.state.tend_archive(retention, self.gateway.now());
                 }
             }
         }
         // No checkpoint here: a successor may have taken over, and the journal holds everything.
-        self.state.close()
+        let closed = self.state.close();
+        self.saver.end();
+        self.rebuilder.end();
+        closed
     }
 
     fn reconfigure(&mut self, config: Config, tables: Tables) {
@@ -349,11 +428,6 @@ impl Keeper {
         self.config = config;
         tracing::info!("a new configuration is in force");
     }
-
-    fn report(&self) {
-        let health = self.state.handle().health();
-        self.gateway.metrics.journal_lag.set((), health.lag_ms.saturating_mul(1_000));
-    }
 }
 
 fn log_failure<E: std::fmt::Display>(what: &str, result: Result<(), E>) {
@@ -361,3 +435,6 @@ fn log_failure<E: std::fmt::Display>(what: &str, result: Result<(), E>) {
         tracing::error!(error = format!("{error:#}"), "{what} failed; trying again");
     }
 }
+
+#[cfg(test)]
+mod tests;

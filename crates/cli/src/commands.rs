@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod evaluate;
 pub(crate) mod incident;
 pub(crate) mod key;
 pub(crate) mod mock_provider;
@@ -12,6 +13,7 @@ pub(crate) mod owner;
 pub(crate) mod policy_args;
 pub(crate) mod provider;
 pub(crate) mod serve;
+pub(crate) mod simulate;
 pub(crate) mod top;
 
 use std::sync::Arc;

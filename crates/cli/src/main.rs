@@ -1,6 +1,7 @@
 //! The binary `tokenwatch`: one module per command. Data goes to standard output, messages to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`).
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`), 130 interrupted again while it
+//! shut down (`serve`).
 
 mod adapters;
 mod app;
@@ -10,6 +11,8 @@ mod config;
 mod handover;
 mod load;
 mod output;
+mod rebuild;
+mod saver;
 mod sockets;
 mod state;
 
@@ -74,6 +77,10 @@ enum Command {
     Admin(commands::admin::Args),
     /// Steal a key and watch it be contained: real traffic, real gateway, no provider needed
     Demo(commands::demo::Args),
+    /// Measure how good detection is: thefts on simulated fleets, or events of your own
+    Evaluate(Box<commands::evaluate::Args>),
+    /// Write a labelled data set of keys, thefts and harmless changes, to try a detector with
+    Simulate(commands::simulate::Args),
     /// Show and verify the audit log
     #[command(subcommand)]
     Audit(commands::audit::Args),
@@ -96,6 +103,8 @@ fn main() -> ExitCode {
         Command::Top(args) => commands::top::run(&common, &args),
         Command::Admin(args) => commands::admin::run(&common, args),
         Command::Demo(args) => commands::demo::run(&common, &args),
+        Command::Evaluate(args) => commands::evaluate::run(&common, &args),
+        Command::Simulate(args) => commands::simulate::run(&common, &args),
         Command::Audit(args) => commands::audit::run(&common, &args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::MockProvider(args) => commands::mock_provider::run(&args),

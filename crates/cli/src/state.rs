@@ -1,7 +1,6 @@
 //! A state directory in use: store, journal, what was learned; opened in the order that makes a crash at any
 //! moment harmless.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,15 +14,17 @@ use tokenwatch_model::id::KeyId;
 use tokenwatch_model::ports::{Random, StateSource as _};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_store::{
-    Archive, Checkpoint, Journal, JournalHandle, JournalOptions, JournalPositions, JournalReader, Options,
-    Retention, Store, Stream,
+    Archive, Journal, JournalHandle, JournalOptions, JournalPositions, JournalReader, Options, Retention,
+    Store, Stream,
 };
 
 use crate::handover::{self, Door};
 
 /// Records that wait for the journal's writer: a second and a half of 10,000 requests a second.
 const RING: usize = 16_384;
-const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+/// How often a key is loaded for one record: it can hardly be dropped twice in between.
+const LOADS_MAX: usize = 8;
+pub(crate) const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where state is kept when nothing is said: `$TOKENWATCH_STATE_DIR`, else the user's data folder.
 pub(crate) fn default_dir() -> PathBuf {
@@ -64,16 +65,20 @@ pub(crate) fn open_store(dir: &Path) -> anyhow::Result<Store> {
 pub(crate) struct State {
     pub(crate) store: Store,
     journal: Journal,
-    stream: Stream,
-    dir: PathBuf,
+    place: Place,
     /// How far other processes' streams were taken in.
     reader: JournalReader,
     /// The server that served before, running or not.
     before: Option<Serving>,
-    /// Where this server stands in the row of servers.
+}
+
+/// A server's place among those on the same state directory.
+#[derive(Clone)]
+pub(crate) struct Place {
+    dir: PathBuf,
+    stream: Stream,
+    /// Where it stands in the row of servers.
     epoch: u32,
-    /// Checkpoints that were taken and could not be saved yet.
-    unsaved: HashMap<KeyId, Checkpoint>,
 }
 
 /// Who serves a state directory: the file `serving`.
@@ -123,13 +128,23 @@ impl State {
         }
         let positions = store.journal_positions()?;
         let reader = JournalReader::new(&store.journal_dir(), positions).without(&stream);
-        let dir = dir.to_owned();
-        Ok(Self { store, journal, stream, dir, reader, before, epoch: 0, unsaved: HashMap::new() })
+        let place = Place { dir: dir.to_owned(), stream, epoch: 0 };
+        Ok(Self { store, journal, place, reader, before })
     }
 
     /// Where this server stands in the row of servers; at least one after the one before.
     pub(crate) const fn set_epoch(&mut self, epoch: u32) {
-        self.epoch = epoch;
+        self.place.epoch = epoch;
+    }
+
+    /// This server's place, for who saves checkpoints.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    /// Up to where other processes' streams were taken in.
+    pub(crate) fn taken_in(&self) -> JournalPositions {
+        self.reader.positions().clone()
     }
 
     /// Epoch of the server that served before; 0 when there was none.
@@ -140,18 +155,17 @@ impl State {
     /// Name of the server that served before and still runs.
     pub(crate) fn running(&self) -> Option<&str> {
         let before = self.before.as_ref()?;
-        handover::is_running(&self.dir, &before.name).then_some(before.name.as_str())
+        handover::is_running(&self.place.dir, &before.name).then_some(before.name.as_str())
     }
 
     /// Opens the door by which the next server comes in.
     pub(crate) fn open_door(&self) -> std::io::Result<Door> {
-        Door::open(&self.dir, &self.stream.to_string())
+        Door::open(&self.place.dir, &self.place.stream.to_string())
     }
 
     /// Up to which revision of the store the engine was told what people said.
     pub(crate) fn feedback_told(&self) -> u64 {
-        let text = std::fs::read_to_string(self.dir.join(FEEDBACK_TOLD)).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
+        self.place.feedback_told()
     }
 
     pub(crate) fn handle(&self) -> JournalHandle {
@@ -163,7 +177,6 @@ impl State {
     pub(crate) fn take_in(&mut self, gateway: &Gateway) -> anyhow::Result<TakenIn> {
         let mut taken = TakenIn::default();
         let store = self.store.clone();
-        let mut failed: Option<(KeyId, String)> = None;
         let progress = self.reader.read(|record: JournalRecord| {
             if let JournalRecord::Finding(finding) = record {
                 if finding.tier >= Tier::Alert {
@@ -171,17 +184,20 @@ impl State {
                 }
                 return;
             }
-            if let Some(key) = gateway.live.needs_loading(&record)
-                && let Err(error) = load(gateway, &store, key)
-            {
-                failed.get_or_insert((key, error.to_string()));
-                return;
+            // Between loading and taking in, the saver may drop an idle key again.
+            for _ in 0..LOADS_MAX {
+                if let Some(key) = gateway.live.needs_loading(&record)
+                    && let Err(error) = load(gateway, &store, key)
+                {
+                    // Its records stay where they are: it is rebuilt from them, or stays refused.
+                    gateway.note_damaged(key, &format_args!("{error:#}"));
+                    return;
+                }
+                if gateway.live.replay(&record) {
+                    return;
+                }
             }
-            gateway.live.replay(&record);
         })?;
-        if let Some((key, error)) = failed {
-            tracing::error!(key.id = %key, %error, "learned state can not be read: what was journalled after it is lost for this key");
-        }
         if progress.damaged > 0 {
             tracing::error!(records = progress.damaged, "damaged journal records were passed over");
         }
@@ -191,54 +207,7 @@ impl State {
 
     /// Says that this process is the one that saves checkpoints from now on.
     pub(crate) fn take_over(&self) -> anyhow::Result<()> {
-        let epoch = Serving::read(&self.dir).map_or(self.epoch, |serving| serving.epoch.max(self.epoch));
-        write_private(&self.dir.join(SERVING), &format!("{} {epoch}", self.stream))
-    }
-
-    /// Whether another process has taken over: its checkpoints are newer, so ours would only harm. When that
-    /// one is gone again, this one is back in its place.
-    fn is_replaced(&self) -> bool {
-        let Some(serving) = Serving::read(&self.dir) else { return false };
-        if serving.name == self.stream.to_string() {
-            return false;
-        }
-        if !handover::is_running(&self.dir, &serving.name) {
-            log_failed_takeover(self.take_over());
-            return false;
-        }
-        true
-    }
-
-    /// Saves what changed since the last time. What is saved covers the journal up to a place that was durable
-    /// before, so that a crash in between only means that some records are offered twice and taken in once.
-    /// `feedback_told` is the revision up to which the engine was told what people said.
-    pub(crate) fn checkpoint(&mut self, gateway: &Gateway, feedback_told: u64) -> anyhow::Result<usize> {
-        if self.is_replaced() {
-            return Ok(0);
-        }
-        let own = self.journal.handle().flush(FLUSH_WITHIN)?;
-        let mut positions: JournalPositions = own.into_iter().collect();
-        positions.merge(self.reader.positions());
-        for (key, seq, body) in gateway.live.take_checkpoints() {
-            self.unsaved.insert(key, Checkpoint { key, seq, body });
-        }
-        // What is saved must not be ahead of what is on the disk, or a crash would leave more booked than there
-        // are events. What can not be saved now is kept: the next places in the journal would cover it.
-        let save = || -> anyhow::Result<()> {
-            self.journal.handle().flush(FLUSH_WITHIN)?;
-            Ok(self.store.save_checkpoints(self.unsaved.values(), &positions)?)
-        };
-        if let Err(error) = save() {
-            // Otherwise an idle key would be dropped from memory and come back without what it spent since.
-            gateway.live.mark_unsaved(self.unsaved.keys().copied());
-            return Err(error);
-        }
-        let count = self.unsaved.len();
-        self.unsaved = HashMap::new();
-        if feedback_told != self.feedback_told() {
-            write_private(&self.dir.join(FEEDBACK_TOLD), &feedback_told.to_string())?;
-        }
-        Ok(count)
+        self.place.take_over()
     }
 
     /// Turns what the checkpoints cover into Parquet and deletes what is too old, on a thread of its own.
@@ -259,6 +228,40 @@ impl State {
     pub(crate) fn close(self) -> anyhow::Result<()> {
         self.journal.close(FLUSH_WITHIN)?;
         Ok(())
+    }
+}
+
+impl Place {
+    fn take_over(&self) -> anyhow::Result<()> {
+        let epoch = Serving::read(&self.dir).map_or(self.epoch, |serving| serving.epoch.max(self.epoch));
+        write_private(&self.dir.join(SERVING), &format!("{} {epoch}", self.stream))
+    }
+
+    /// Whether another process has taken over: its checkpoints are newer, so ours would only harm. When that
+    /// one is gone again, this one is back in its place.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let Some(serving) = Serving::read(&self.dir) else { return false };
+        if serving.name == self.stream.to_string() {
+            return false;
+        }
+        if !handover::is_running(&self.dir, &serving.name) {
+            log_failed_takeover(self.take_over());
+            return false;
+        }
+        true
+    }
+
+    fn feedback_told(&self) -> u64 {
+        let text = std::fs::read_to_string(self.dir.join(FEEDBACK_TOLD)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Keeps what [`State::feedback_told`] tells the next server.
+    pub(crate) fn remember_feedback_told(&self, told: u64) -> anyhow::Result<()> {
+        if told == self.feedback_told() {
+            return Ok(());
+        }
+        write_private(&self.dir.join(FEEDBACK_TOLD), &told.to_string())
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Api {
     pub changed: Arc<dyn Fn() + Send + Sync>,
     /// What the rest of the process has to say to `/readyz`, such as a journal that can not be written.
     pub conditions: Arc<dyn Fn() -> Vec<Condition> + Send + Sync>,
+    /// Called before metrics are told, so that what others keep is as of now. Must not block for long.
+    pub before_scrape: Arc<dyn Fn() + Send + Sync>,
     /// Who may ask, and from where.
     pub access: Access,
     /// Limits of the protocol.

@@ -52,7 +52,35 @@ fn change_refused(error: ChangeIncidentError) -> RecordsError {
     }
 }
 
+impl Case {
+    /// The incident as it stands at a time: time alone ends containments.
+    pub fn incident_at(&self, now: Timestamp) -> Incident {
+        incident::as_of(&self.incident, &self.containments, now)
+    }
+}
+
 impl Manager {
+    /// Incidents as they stand now, latest first, at most `limit`. Their stories do not say when containments ran
+    /// out: that is [`Case::incident_at`]'s.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub fn incidents(
+        &self,
+        open_only: bool,
+        key: Option<KeyId>,
+        limit: u32,
+    ) -> Result<Vec<Incident>, RecordsError> {
+        let now = self.clock.now();
+        let mut incidents = self.records.incidents(open_only, key, limit)?;
+        let in_force = self.records.active_containments(now)?;
+        for incident in &mut incidents {
+            *incident = incident::as_of(incident, &in_force, now);
+        }
+        Ok(incidents)
+    }
+
     /// An incident by its id.
     ///
     /// # Errors

@@ -13,12 +13,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokenwatch_gateway::{FindingSink, Gateway};
 use tokenwatch_model::containment::Containment;
-use tokenwatch_model::finding::{Finding, Tier};
+use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::time::HOUR;
 use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, execute, plan};
+use tokenwatch_telemetry::told::{AlertEnd, AlertEnded};
 
 use crate::records::{Records, RecordsError};
 
@@ -47,8 +48,13 @@ pub struct ResponderHandle {
 
 impl FindingSink for ResponderHandle {
     fn found(&self, finding: Finding) {
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Finding(Box::new(finding))) {
-            tracing::error!("findings come faster than they can be acted on: one was dropped");
+        let (error, message) = match self.queue.try_send(Message::Finding(Box::new(finding))) {
+            Ok(()) => return,
+            Err(TrySendError::Full(message)) => ("findings come faster than they can be acted on", message),
+            Err(TrySendError::Disconnected(message)) => ("nobody acts on findings any more", message),
+        };
+        if let Message::Finding(finding) = message {
+            AlertEnded { finding: &finding, end: AlertEnd::Failed { error } }.emit();
         }
     }
 
@@ -155,24 +161,26 @@ impl Responder {
                 incident.findings.len() >= Incident::FINDINGS_MAX || incident.findings.contains(finding)
             }),
             Err(error) => {
-                tracing::error!(key.id = %finding.key, rule = %finding.rule, %error, "a finding from before the restart could not be acted on");
+                let error = error.to_string();
+                AlertEnded { finding, end: AlertEnd::Failed { error: &error } }.emit();
                 false
             }
         }
     }
 
     fn handle_finding(&mut self, finding: &Finding) {
+        let mut error = "its rows keep changing".to_owned();
         for _ in 0..TRIES {
             match self.act(finding) {
                 Ok(()) => return,
                 Err(RecordsError::Conflict(_)) => {}
-                Err(error) => {
-                    tracing::error!(key.id = %finding.key, rule = %finding.rule, %error, "a finding could not be acted on");
-                    return;
+                Err(other) => {
+                    error = other.to_string();
+                    break;
                 }
             }
         }
-        tracing::error!(key.id = %finding.key, rule = %finding.rule, "a finding could not be acted on: its rows keep changing");
+        AlertEnded { finding, end: AlertEnd::Failed { error: &error } }.emit();
     }
 
     fn act(&mut self, finding: &Finding) -> Result<(), RecordsError> {
@@ -208,7 +216,8 @@ impl Responder {
             let all = records.containments_of(key.id)?;
             self.gateway.live.put_containments(key.id, all, now);
         }
-        tell(finding, &plan);
+        let incident = plan.incident.id().map(|id| id.to_string()).unwrap_or_default();
+        AlertEnded { finding, end: AlertEnd::Acted { incident: &incident, plan: &plan.title } }.emit();
         self.parts.watcher.acted(&plan, &effects);
         Ok(())
     }
@@ -239,24 +248,6 @@ impl Responder {
         let Some(mut incident) = incidents.into_iter().next() else { return Ok(()) };
         tokenwatch_respond::incident::count_refused(&mut incident, count);
         self.parts.records.apply(&Effects { incident: Some(incident), ..Effects::default() })
-    }
-}
-
-/// A log line for an alert: what was done about it. That something was found, notices included, the gateway has
-/// told already.
-fn tell(finding: &Finding, plan: &Plan) {
-    let incident = plan.incident.id().map(|id| id.to_string()).unwrap_or_default();
-    if finding.tier >= Tier::Alert {
-        tracing::warn!(
-            key.id = %finding.key,
-            rule = %finding.rule,
-            severity = %finding.severity,
-            once_in_days = finding.once_in_days,
-            incident = %incident,
-            plan = %plan.title,
-            "{}",
-            finding.summary
-        );
     }
 }
 

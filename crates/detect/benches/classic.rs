@@ -67,6 +67,7 @@ fn event(key: u64, i: u64, every: u64) -> UsageEvent {
             output_tokens_max: 500,
             cost_worst: NanoUsd(1_000_000),
             request_bytes: 2_000,
+            siblings: Default::default(),
         },
         key_seq: i + 1,
         outcome: Outcome::Served,
@@ -78,6 +79,7 @@ fn event(key: u64, i: u64, every: u64) -> UsageEvent {
         response_bytes: 800,
         first_byte_us: 300_000,
         duration_us: 2_000_000,
+        completion: 0,
     }
 }
 

@@ -50,6 +50,7 @@ fn request(i: u64, blocks: u64, stranger: bool) -> RequestContext {
         output_tokens_max: 500,
         cost_worst: NanoUsd(1_000_000),
         request_bytes: 2_000,
+        siblings: Default::default(),
     }
 }
 
@@ -66,6 +67,7 @@ fn event(i: u64, blocks: u64, stranger: bool) -> UsageEvent {
         response_bytes: 800,
         first_byte_us: 300_000,
         duration_us: 2_000_000,
+        completion: 0,
     }
 }
 

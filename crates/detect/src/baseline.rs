@@ -13,7 +13,7 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_model::usage::TokenUsage;
 
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, Level};
 use crate::math::{exp, ln, mark};
 
 /// Days kept.
@@ -26,6 +26,20 @@ const GROWTH_MAX: f64 = 1.5;
 /// Floors of the references: below them nothing is a surge.
 const REQUESTS_FLOOR: f64 = 5.0;
 const COST_FLOOR: f64 = 0.02;
+
+/// Requests that the running mean of the price remembers.
+const PRICE_MEMORY: u16 = 500;
+
+/// Octaves of a positive number.
+pub(crate) fn octaves(x: f64) -> f64 {
+    ln(x) / std::f64::consts::LN_2
+}
+
+/// Price of a token in octaves of nano-dollars; `None` when nothing was paid.
+pub(crate) fn price_octaves(usage: &TokenUsage, cost: NanoUsd) -> Option<f64> {
+    let tokens = usage.total();
+    (tokens > 0 && cost > NanoUsd::ZERO).then(|| octaves(cost.0 as f64 / tokens as f64))
+}
 
 /// A day of clean traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,6 +85,9 @@ pub(crate) struct Baseline {
     reference_cost: f32,
     pub(crate) input: Histogram,
     pub(crate) output: Histogram,
+    /// Price of a token in octaves of nano-dollars: running mean and requests it rests on.
+    price: f32,
+    priced: u16,
 }
 
 impl Baseline {
@@ -90,6 +107,8 @@ impl Baseline {
             reference_cost: 0.0,
             input: Histogram::default(),
             output: Histogram::default(),
+            price: 0.0,
+            priced: 0,
         }
     }
 
@@ -212,6 +231,10 @@ impl Baseline {
         mark(&mut self.sources_today, address);
         self.input.learn(usage.input_total());
         self.output.learn(usage.output);
+        if let Some(octaves) = price_octaves(usage, cost) {
+            self.priced = self.priced.saturating_add(1).min(PRICE_MEMORY);
+            self.price += (octaves as f32 - self.price) / f32::from(self.priced);
+        }
     }
 
     /// Complete days before today, oldest first.
@@ -263,20 +286,32 @@ impl Baseline {
         Some(at(hour).max(at(hour + 1)).max(at(hour + 23)) / total)
     }
 
-    /// Evidence in the hour alone: thieves work at any hour, benign newcomers mostly when the key does.
-    pub(crate) fn off_hours_nats(&self, time: Timestamp) -> f64 {
+    /// How much likelier it is that somebody who keeps no hours is active now than somebody who keeps the
+    /// key's, in nats. What it says about a newcomer is for [`crate::behaviour`] to weigh.
+    pub(crate) fn any_hour_nats(&self, time: Timestamp) -> f64 {
         let Some(share) = self.hour_share(time.hour_of_day()) else { return 0.0 };
         let week = Self::hour_of_week(time.hour());
         let active = [week, week + 1, week + WEEK - 1]
             .into_iter()
             .any(|hour| self.week.get(hour % WEEK).is_some_and(|&active| active > 0));
-        let benign = 0.5 / 24.0 + 0.5 * if active { share.max(1.0 / 24.0) } else { share };
-        ln((1.0 / 24.0) / benign)
+        // One request in ten comes at any hour all the same.
+        let keeps = 0.1 / 24.0 + 0.9 * if active { share.max(0.3 / 24.0) } else { share };
+        ln((1.0 / 24.0) / keeps)
     }
 
-    /// Evidence in token sizes.
-    pub(crate) fn sizes_nats(&self, usage: &TokenUsage) -> f64 {
-        self.input.nats(usage.input_total()) + self.output.nats(usage.output)
+    /// Where the key's input sizes lie.
+    pub(crate) fn input_level(&self) -> Option<Level> {
+        self.input.level()
+    }
+
+    /// Where its output sizes lie.
+    pub(crate) fn output_level(&self) -> Option<Level> {
+        self.output.level()
+    }
+
+    /// What the key pays for a token, in octaves of nano-dollars; `None` below 20 priced requests.
+    pub(crate) fn price_level(&self) -> Option<f64> {
+        (self.priced >= 20).then(|| f64::from(self.price))
     }
 
     /// Requests in the busiest hour that counts as normal.

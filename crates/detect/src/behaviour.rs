@@ -11,10 +11,12 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::provider::Endpoint;
 
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, octaves, price_octaves};
+use crate::engine::Prompts;
 use crate::features::Features;
 use crate::known::{Novelty, dimension};
-use crate::math::ln;
+use crate::math::{exp, ln};
+use crate::sizes;
 
 /// Kinds of reconnaissance, as bits.
 pub(crate) mod recon {
@@ -96,20 +98,49 @@ impl Few {
     }
 }
 
+/// A sum and how many are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Sum {
+    sum: f32,
+    n: u32,
+}
+
+impl Sum {
+    const NONE: Self = Self { sum: 0.0, n: 0 };
+
+    fn add(&mut self, x: f64) {
+        self.sum += x as f32;
+        self.n = self.n.saturating_add(1);
+    }
+
+    /// The mean of the sum and of `more`, and how many requests it rests on.
+    fn mean_with(self, more: Option<f64>) -> Option<(f64, f64)> {
+        let n = f64::from(self.n) + f64::from(u8::from(more.is_some()));
+        (n > 0.0).then(|| ((f64::from(self.sum) + more.unwrap_or(0.0)) / n, n))
+    }
+}
+
 /// Running sums of what one newcomer did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Acts {
     started: bool,
     prompt: f32,
     model: f32,
-    error: f32,
-    size: f32,
     hours: f32,
+    /// Sums of octaves of input and output, and of the price of a token, over requests that had any.
+    input: Sum,
+    output: Sum,
+    price: Sum,
     pub(crate) recon: u16,
+    /// Input of the request that is on its way, estimated; 0 when it ended or nothing is known.
+    expected_input: u32,
     pub(crate) errors: u32,
     answered: u32,
     templates: Few,
     prompts: u32,
+    /// Requests after the first with a prompt the key knew, and with another.
+    later_known: u32,
+    later_strange: u32,
     models: Few,
     hour: u32,
     hour_requests: u32,
@@ -138,14 +169,18 @@ impl Acts {
         started: false,
         prompt: 0.0,
         model: 0.0,
-        error: 0.0,
-        size: 0.0,
         hours: 0.0,
+        input: Sum::NONE,
+        output: Sum::NONE,
+        price: Sum::NONE,
         recon: 0,
+        expected_input: 0,
         errors: 0,
         answered: 0,
         templates: Few::EMPTY,
         prompts: 0,
+        later_known: 0,
+        later_strange: 0,
         models: Few::EMPTY,
         hour: 0,
         hour_requests: 0,
@@ -159,7 +194,7 @@ impl Acts {
         let hour = request.time.hour();
         if hour != self.hour {
             (self.hour, self.hour_requests, self.hour_cost) = (hour, 0, NanoUsd::ZERO);
-            add(&mut self.hours, seen.baseline.off_hours_nats(request.time), HOURS);
+            add(&mut self.hours, seen.baseline.any_hour_nats(request.time), HOURS);
         }
         self.hour_requests = self.hour_requests.saturating_add(1);
         self.peak_requests = self.peak_requests.max(self.hour_requests);
@@ -173,6 +208,7 @@ impl Acts {
                 add(&mut self.model, if unknown { 0.26 } else { -0.1 }, MODEL);
             }
         }
+        self.expected_input = u32::try_from(request.input_tokens_estimate).unwrap_or(u32::MAX);
         // What the first request shows is in the type of the arrival already.
         self.started = true;
     }
@@ -186,9 +222,12 @@ impl Acts {
         }
         if !seen.novelty.has(dimension::TEMPLATE) {
             if self.started {
-                add(&mut self.prompt, -1.1, PROMPT);
+                self.later_known = self.later_known.saturating_add(1);
             }
             return;
+        }
+        if self.started {
+            self.later_strange = self.later_strange.saturating_add(1);
         }
         let few = seen.template_churn.clamp(1.0, MANY);
         let before = f64::from(self.prompts);
@@ -206,15 +245,13 @@ impl Acts {
     }
 
     /// What is known after a request ended.
-    pub(crate) fn note_outcome(&mut self, event: &UsageEvent, baseline: &Baseline) {
+    pub(crate) fn note_outcome(&mut self, event: &UsageEvent) {
         let bits = recon_bits(event);
         self.recon |= bits;
         if is_error(bits) {
             self.errors = self.errors.saturating_add(1);
-            add(&mut self.error, 1.2, ERROR);
         } else if event.outcome == Outcome::Served {
             self.answered = self.answered.saturating_add(1);
-            add(&mut self.error, -0.08, ERROR);
         }
         if self.errors >= 5 && self.errors > self.answered {
             self.recon |= recon::BURST;
@@ -222,8 +259,46 @@ impl Acts {
         if event.outcome.was_forwarded() {
             self.hour_cost += event.cost;
             self.peak_cost = self.peak_cost.max(self.hour_cost);
-            add(&mut self.size, baseline.sizes_nats(&event.usage), SIZE);
+            self.note_sizes(event);
         }
+    }
+
+    fn note_sizes(&mut self, event: &UsageEvent) {
+        let (input, output) = (event.usage.input_total(), event.usage.output);
+        if input > 0 {
+            self.expected_input = 0;
+            self.input.add(octaves(input as f64));
+        }
+        if output > 0 {
+            self.output.add(octaves(output as f64));
+        }
+        if let Some(price) = price_octaves(&event.usage, event.cost) {
+            self.price.add(price);
+        }
+    }
+
+    /// Evidence in token sizes; a request on its way counts with its estimate.
+    fn size_nats(&self, baseline: &Baseline) -> f64 {
+        let expected = (self.expected_input > 0).then(|| octaves(f64::from(self.expected_input)));
+        let input = self
+            .input
+            .mean_with(expected)
+            .zip(baseline.input_level())
+            .map_or(0.0, |((mean, n), key)| sizes::input_nats(mean, n, key));
+        let output = self
+            .output
+            .mean_with(None)
+            .zip(baseline.output_level())
+            .map_or(0.0, |((mean, n), key)| sizes::output_nats(mean, n, key));
+        (input + output).clamp(SIZE.0, SIZE.1)
+    }
+
+    /// Evidence in what a token costs.
+    fn price_nats(&self, baseline: &Baseline) -> f64 {
+        let Some(((mean, _), key)) = self.price.mean_with(None).zip(baseline.price_level()) else {
+            return 0.0;
+        };
+        sizes::price_nats(mean - key)
     }
 
     /// Distinct kinds of reconnaissance.
@@ -255,13 +330,19 @@ impl Acts {
         Factors {
             prompt: f64::from(self.prompt),
             model: f64::from(self.model),
-            error: f64::from(self.error),
-            size: f64::from(self.size),
-            hours: f64::from(self.hours),
-            volume: ln(((by_requests + by_cost) / 2.0).clamp(1.0, 10.0)),
+            error: error_nats(self.errors, self.answered),
+            size: self.size_nats(baseline),
+            price: self.price_nats(baseline),
+            hours: hours_nats(f64::from(self.hours)),
+            volume: ln(0.6 * by_requests + 0.4 * by_cost).clamp(0.0, VOLUME_MAX),
             at_once: ln(at_once.clamp(1.0, 10.0)),
             recon: probing.min(RECON_MAX),
         }
+    }
+
+    /// How it asked after its first request.
+    pub(crate) const fn later_prompts(&self) -> Prompts {
+        Prompts { known: self.later_known, strange: self.later_strange }
     }
 
     /// Distinct prompt templates of its own, and requests with one.
@@ -278,18 +359,42 @@ impl Acts {
 /// Chinese restaurant parameter of a reseller: nearly every prompt is new.
 const MANY: f64 = 20.0;
 // Lower bounds are the share of thieves who look like benign newcomers in that respect: seven of ten.
-const PROMPT: (f64, f64) = (-3.0, 3.0);
+const PROMPT: (f64, f64) = (-0.36, 3.0);
 const MODEL: (f64, f64) = (-0.36, 1.4);
-const ERROR: (f64, f64) = (-0.36, 2.1);
-const SIZE: (f64, f64) = (-0.36, 0.9);
-const HOURS: (f64, f64) = (-0.36, 0.7);
+const ERROR_MAX: f64 = 2.1;
+const SIZE: (f64, f64) = (-0.7, 6.0);
+const HOURS: (f64, f64) = (-8.0, 8.0);
+/// Three benign newcomers of ten keep no hours, and seven thieves of ten.
+const NO_HOURS: f64 = 0.3;
 const RECON_MAX: f64 = 2.1;
-const TOTAL: (f64, f64) = (-4.0, 6.0);
+const TOTAL: (f64, f64) = (-4.0, 8.0);
+/// What a burst may be worth, in nats.
+const VOLUME_MAX: f64 = 4.5;
 
-/// An e-value for exceeding the key's own busiest hour `ratio` times: the calibrator `p^(-1/2) / 2` on a
-/// tail that falls like 1/ratio, which is what real keys do.
+/// What failures say: three thieves of ten fail in three requests of ten, everybody else in three of a hundred.
+fn error_nats(errors: u32, answered: u32) -> f64 {
+    let failing = f64::from(errors) * ln(0.3 / 0.03) + f64::from(answered) * ln(0.7 / 0.97);
+    ln(0.7 + 0.3 * exp(failing.min(20.0))).min(ERROR_MAX)
+}
+
+/// What the hours of a newcomer say: `nats` is how much likelier they are from somebody who keeps none.
+fn hours_nats(nats: f64) -> f64 {
+    let any = exp(nats);
+    ln(((1.0 - NO_HOURS) * any + NO_HOURS) / (NO_HOURS * any + 1.0 - NO_HOURS))
+}
+
+/// A newcomer's busiest hour against the key's, as a likelihood ratio. A benign newcomer's tail falls like
+/// `x^-1.3` from half the key's busiest hour on, which is what backfills and load tests on real keys leave; one
+/// thief in three takes what he can, anything up to 300 times.
 fn excess(ratio: f64) -> f64 {
-    if ratio <= 4.0 { 1.0 } else { (ratio.sqrt() / 2.0).min(20.0) }
+    const SLOPE: f64 = 1.3;
+    if ratio <= 1.0 || ratio.is_nan() {
+        return 1.0;
+    }
+    // Densities on the logarithmic scale.
+    let benign = SLOPE * libm::pow(ratio.min(1e4) / 0.5, -SLOPE);
+    let thief = 1.0 / ln(300.0);
+    0.67 + 0.33 * thief / benign
 }
 
 /// Evidence from behaviour, in nats.
@@ -299,6 +404,7 @@ pub(crate) struct Factors {
     pub(crate) model: f64,
     pub(crate) error: f64,
     pub(crate) size: f64,
+    pub(crate) price: f64,
     pub(crate) hours: f64,
     pub(crate) volume: f64,
     pub(crate) at_once: f64,
@@ -306,13 +412,15 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// The bounded sum.
-    pub(crate) fn total(&self) -> f64 {
+    /// The bounded sum. For a thief in disguise it is no evidence to be like the key, only to be unlike it.
+    pub(crate) fn total(&self, disguised: bool) -> f64 {
+        let alike = |nats: f64| if disguised { nats.max(0.0) } else { nats };
         let sum = self.prompt
-            + self.model
-            + self.error
-            + self.size
-            + self.hours
+            + alike(self.model)
+            + alike(self.error)
+            + alike(self.size)
+            + alike(self.price)
+            + alike(self.hours)
             + self.volume
             + self.at_once
             + self.recon;

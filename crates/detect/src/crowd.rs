@@ -100,6 +100,8 @@ pub(crate) struct Crowd {
     pub(crate) forwarded: u64,
     pub(crate) cost: NanoUsd,
     pub(crate) tier: Option<Tier>,
+    /// The highest evidence of the open episode, in days.
+    pub(crate) peak: f64,
 }
 
 impl Crowd {
@@ -116,6 +118,7 @@ impl Crowd {
             forwarded: 0,
             cost: NanoUsd::ZERO,
             tier: None,
+            peak: 0.0,
         }
     }
 
@@ -154,7 +157,7 @@ impl Crowd {
     pub(crate) fn note(&mut self, event: &UsageEvent) {
         let time = event.request.time;
         if time.since(self.last_seen) > EPISODE_SILENCE {
-            self.tier = None;
+            (self.tier, self.peak) = (None, 0.0);
         }
         self.last_seen = self.last_seen.max(time);
         self.requests = self.requests.saturating_add(1);

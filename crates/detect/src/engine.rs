@@ -12,7 +12,8 @@ pub(crate) use appraise::{Appraisal, Weight};
 use crate::churn::Churn;
 use crate::config::Config;
 use crate::known::dimension;
-use crate::priors::{COHORTS, FleetPriors, Levels, Multipliers};
+use crate::math::{exp, ln};
+use crate::priors::{COHORTS, FleetPriors, Levels, Multipliers, Way};
 use crate::profile::KeyProfile;
 use crate::state::KeyState;
 
@@ -74,6 +75,38 @@ impl Engine {
     }
 }
 
+/// How a newcomer asked after its first request: requests with a prompt the key knows and with another.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub(crate) struct Prompts {
+    pub(crate) known: u32,
+    pub(crate) strange: u32,
+}
+
+impl Prompts {
+    /// A thief's requests have prompts of its own nearly always, and so have a new workload's.
+    const THIEF: f64 = 0.93;
+    const WORKLOAD: f64 = 0.90;
+    /// However it asks, a newcomer of the key's own churn is not ruled out: a new template may be on its
+    /// way to all of the key's machines.
+    const DEPLOYED: f64 = 0.08;
+
+    fn ratio(self, strange: f64) -> f64 {
+        let nats = f64::from(self.strange.min(50)) * ln(strange / Self::THIEF)
+            + f64::from(self.known.min(50)) * ln((1.0 - strange) / (1.0 - Self::THIEF));
+        exp(nats.clamp(-20.0, 3.4))
+    }
+
+    /// How much likelier these prompts are from the key's own churn than from a thief.
+    pub(crate) fn own_factor(self, strange: f64) -> f64 {
+        (1.0 - Self::DEPLOYED) * self.ratio(strange) + Self::DEPLOYED
+    }
+
+    /// The same for a new workload.
+    pub(crate) fn common_factor(self) -> f64 {
+        self.ratio(Self::WORKLOAD).clamp(0.8, 3.0)
+    }
+}
+
 /// Rates of benign newcomers on one key at one time.
 #[derive(Debug)]
 pub(crate) struct Rates<'a> {
@@ -86,14 +119,36 @@ pub(crate) struct Rates<'a> {
 impl Rates<'_> {
     /// Once in how many days a benign newcomer of these types appears.
     pub(crate) fn days(&self, levels: Levels) -> f64 {
-        let members = self.weights.iter().zip(&self.priors.cohorts).filter(|((share, _), _)| *share > 0.0);
-        let rate: f64 = members.map(|((share, m), cohort)| share * cohort.rate(levels, m)).sum();
-        1.0 / (rate * self.youth)
+        self.days_given(levels, &Prompts::default())
     }
 
-    /// How much evidence such a newcomer is, in days.
+    /// The same for a newcomer who asked like this. Newcomers of the key's own churn, a new block of its pool
+    /// or a colleague on the road, mostly ask what the key asks; a new workload has prompts of its own. So
+    /// requests tell the two apart, and what is left of the rate is that of the ones who ask likewise.
+    pub(crate) fn days_given(&self, levels: Levels, prompts: &Prompts) -> f64 {
+        let (mut own, mut common) = (0.0, 0.0);
+        for ((share, m), cohort) in self.weights.iter().zip(&self.priors.cohorts) {
+            if *share > 0.0 {
+                own += share * cohort.own(levels, m) * prompts.own_factor(cohort.strange_prompts(m));
+                common += share * cohort.common(levels);
+            }
+        }
+        1.0 / ((own + common * prompts.common_factor()) * self.youth)
+    }
+
+    /// How much evidence such a newcomer is, in days, by each way to steal.
     pub(crate) fn evidence(&self, levels: Levels) -> f64 {
-        self.priors.thief.mass(levels) * self.days(levels)
+        self.mass(levels) * self.days(levels)
+    }
+
+    /// The share of thieves who look like this at first.
+    pub(crate) fn mass(&self, levels: Levels) -> f64 {
+        self.priors.ways.iter().map(|way| way.share * way.law.mass(levels)).sum()
+    }
+
+    /// The ways to steal, each with the share of all thieves who go it and look like this at first.
+    pub(crate) fn ways(&self, levels: Levels) -> impl Iterator<Item = (&Way, f64)> {
+        self.priors.ways.iter().map(move |way| (way, way.share * way.law.mass(levels)))
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn newcomer(
 ) -> Finding {
     let Appraisal { slot, novelty, weight, .. } = appraisal;
     let mut reasons = arrival_reasons(slot, *novelty, rates);
-    reasons.extend(behaviour_reasons(slot, weight));
+    reasons.extend(behaviour_reasons(slot, *novelty, weight));
     reasons.sort_by(|a, b| b.nats.total_cmp(&a.nats));
     let summary = format!(
         "Unknown caller from {}: {} request{} so far, {} forwarded, {}. New to this key: {}. An honest key \
@@ -186,7 +186,7 @@ fn client_words(slot: &Slot, novelty: Novelty) -> String {
     }
 }
 
-fn behaviour_reasons(slot: &Slot, weight: &Weight) -> Vec<Reason> {
+fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reason> {
     let acts = &slot.acts;
     let factors = &weight.factors;
     let mut reasons = Vec::new();
@@ -200,7 +200,14 @@ fn behaviour_reasons(slot: &Slot, weight: &Weight) -> Vec<Reason> {
         "another newcomer was found on this key in the last days, or the key is public".to_owned()
     });
     say(weight.kind, &|| {
-        format!("comes from a network of kind {}, which this key never does", slot.identity.features.kind)
+        let kind = slot.identity.features.kind;
+        if novelty.has(dimension::KIND) {
+            format!("comes from a network of kind {kind}, which this key never does")
+        } else if weight.kind > 0.0 {
+            format!("AS{} is no large cloud, where honest workloads mostly run", slot.identity.features.asn)
+        } else {
+            format!("AS{} is a large cloud, where honest workloads mostly run", slot.identity.features.asn)
+        }
     });
     say(ln(weight.faded), &|| "it has been here for a while without more evidence".to_owned());
     say(factors.prompt, &|| {
@@ -234,6 +241,13 @@ fn behaviour_reasons(slot: &Slot, weight: &Weight) -> Vec<Reason> {
         let unlike = if factors.size > 0.0 { "unlike" } else { "like" };
         format!("its token counts are {unlike} this key's")
     });
+    say(factors.price, &|| {
+        if factors.price > 0.0 {
+            "it pays far more for a token than this key does".to_owned()
+        } else {
+            "it pays for a token what this key does".to_owned()
+        }
+    });
     say(factors.hours, &|| {
         let when = if factors.hours > 0.0 { "rarely or never" } else { "usually" };
         format!("it is active at hours when this key {when} is")
@@ -249,7 +263,7 @@ pub(crate) fn crowd(
     score: f64,
     request: &RequestContext,
 ) -> Finding {
-    let latest = appraisal.slot.identity.context(appraisal.novelty);
+    let latest = appraisal.slot.identity.context(appraisal.novelty, appraisal.slot.roams);
     let shared = crowd.shared.describe();
     let summary = format!(
         "{} unknown callers from {} networks, {shared}: {} requests, {} forwarded, {}. The latest came from {}. \

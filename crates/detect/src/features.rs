@@ -16,7 +16,7 @@ use crate::math::{hash, join, print};
 /// The family is part of it so that two callers behind one address stay apart; a thief who changes the
 /// family at each request is a new newcomer each time, and they are summed as a crowd.
 pub fn actor_of(request: &RequestContext) -> ActorId {
-    let source = join(request.key.bits(), request.source.prefix().bits());
+    let source = join(request.key.bits(), block(request));
     ActorId::from_bits(join(source, hash(&request.client.family)))
 }
 
@@ -43,10 +43,30 @@ pub(crate) struct Features {
     pub(crate) model: u32,
     /// Endpoint.
     pub(crate) endpoint: Endpoint,
-    /// Prompt template, or the tool set where there is no template.
+    /// Prompt template, or the tool set where there is no template; [`no_template`] in a conversation that has
+    /// neither, 0 where there could be none.
     pub(crate) template: u32,
     /// Tool set.
     pub(crate) tools: u32,
+}
+
+/// The template print of a conversation without a system prompt or tools.
+pub(crate) const fn no_template() -> u32 {
+    print(0x6e6f_6e65)
+}
+
+/// The block of addresses; where the address was left out, the network stands in for it.
+fn block(request: &RequestContext) -> u64 {
+    let source = &request.source;
+    if source.address.is_unspecified() && source.facts.asn != 0 {
+        join(u64::from(source.facts.asn), u64::from(source.facts.country.packed()))
+    } else {
+        source.prefix().bits()
+    }
+}
+
+const fn is_conversation(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses)
 }
 
 /// The family print of a request without a user agent.
@@ -63,8 +83,9 @@ impl Features {
         let version = &request.client.version;
         let template = if request.shape.template != 0 { request.shape.template } else { request.shape.tools };
         Self {
-            prefix: print(request.source.prefix().bits()),
-            private: is_private(request.source.address),
+            prefix: print(block(request)),
+            // Where a network is stated, a record's address was masked, not local.
+            private: is_private(request.source.address) && facts.asn == 0,
             asn: facts.asn,
             country: facts.country,
             kind: facts.kind,
@@ -73,7 +94,11 @@ impl Features {
             tls: or_absent(request.client.tls),
             model: if request.model.is_empty() { 0 } else { print(hash(&request.model)) },
             endpoint: request.endpoint,
-            template: or_absent(template),
+            template: if template == 0 && is_conversation(request.endpoint) {
+                no_template()
+            } else {
+                or_absent(template)
+            },
             tools: or_absent(request.shape.tools),
         }
     }

@@ -1,15 +1,20 @@
 //! Token histograms: quarter-octave bins from 16 to 65,536 tokens.
+//!
+//! The level and spread of a key's sizes come from here too: a newcomer is compared as a whole, by its mean,
+//! because its requests are not independent of each other.
 
 use serde::{Deserialize, Serialize};
-
-use crate::math::ln;
 
 /// Bins.
 const BINS: usize = 48;
 /// Counts are halved at this total, so that old habits fade.
 const TOTAL_MAX: u32 = 20_000;
-/// Weight of the fleet's law, which is flat, in requests.
-const FLEET: f64 = 24.0;
+/// Where a key's sizes lie, in octaves (base-two logarithms of tokens).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Level {
+    pub(crate) mean: f64,
+    pub(crate) sigma: f64,
+}
 
 /// How often each size occurred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,17 +54,21 @@ impl Histogram {
         }
     }
 
-    /// Evidence that a newcomer's request of this size is not the key's: a thief's sizes are flat, a
-    /// benign newcomer's are half like the key's and half flat, and three of ten thieves show theirs.
-    pub(crate) fn nats(&self, tokens: u64) -> f64 {
-        if tokens == 0 || self.total < 50 {
-            return 0.0;
+    /// Mean and standard deviation of the sizes in octaves; `None` below 50 requests.
+    pub(crate) fn level(&self) -> Option<Level> {
+        if self.total < 50 {
+            return None;
         }
-        let flat = 1.0 / BINS as f64;
-        let count = self.bins.get(bin(tokens)).copied().map_or(0.0, f64::from);
-        let own = (count + FLEET * flat) / (f64::from(self.total) + FLEET);
-        let benign = 0.5 * own + 0.5 * flat;
-        ln(0.7 + 0.3 * flat / benign)
+        let n = f64::from(self.total);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for (place, &count) in self.bins.iter().enumerate() {
+            // The middle of a bin, in octaves: bins begin at 16 tokens, four to an octave.
+            let octaves = 4.0 + (place as f64 + 0.5) / 4.0;
+            sum += f64::from(count) * octaves;
+            squares += f64::from(count) * octaves * octaves;
+        }
+        let mean = sum / n;
+        Some(Level { mean, sigma: (squares / n - mean * mean).max(0.0).sqrt() })
     }
 
     pub(crate) fn is_sound(&self) -> bool {
@@ -82,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn usual_sizes_speak_for_the_owner_and_odd_ones_against() {
+    fn the_level_is_the_mean_and_spread_of_the_logarithms() {
         let mut sizes = Histogram::default();
+        assert_eq!(sizes.level(), None);
         for i in 0..100_000u64 {
-            sizes.learn(400 + i % 200);
+            sizes.learn(if i % 2 == 0 { 256 } else { 1_024 });
         }
         assert!(sizes.is_sound());
-        assert!(sizes.nats(450) < -0.2);
-        assert!(sizes.nats(30_000) > 0.2);
-        assert_eq!(sizes.nats(0), 0.0);
+        let level = sizes.level().unwrap();
+        assert!((level.mean - 9.125).abs() < 0.01 && (level.sigma - 1.0).abs() < 0.01, "{level:?}");
     }
 }

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use tokenwatch_model::network::NetworkKind;
 
-use crate::features::{Features, no_agent};
+use crate::features::{Features, no_agent, no_template};
 use crate::priors::Levels;
 
 /// One known value.
@@ -140,7 +140,8 @@ impl Known {
         let source = self.compare_source(features, &mut flags);
         let client = self.compare_client(features, &mut flags);
         let usage = self.compare_usage(features, &mut flags);
-        let template = if features.template == 0 || self.templates.is_empty() {
+        let template = if features.template == 0 || !self.has_templates() {
+            // A key of which no prompt was ever seen, as in most logs, tells nothing about one.
             Levels::ANY_TEMPLATE
         } else if self.templates.contains(features.template) {
             1
@@ -149,6 +150,11 @@ impl Known {
             1 << 1
         };
         Novelty { flags, levels: Levels { source, client, usage, template } }
+    }
+
+    /// Whether any request of the key had a template.
+    fn has_templates(&self) -> bool {
+        self.templates.entries.iter().any(|entry| entry.print != no_template())
     }
 
     fn compare_source(&self, features: &Features, flags: &mut u16) -> u8 {

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::{Decision, Tier};
 use tokenwatch_model::outcome::{Outcome, Refusal};
 
 use crate::engine::{Engine, InFlight};
@@ -103,13 +104,21 @@ impl Watch for LayeredWatch {
             Outcome::Refused(refusal) => refusal == Refusal::Judged,
             _ => true,
         };
+        // Some facts are enough for an alert whatever the days; they count as what an alert takes.
+        let alert_days = self.profile.alert_days();
         let before = if is_judged {
-            self.engine.judge(&self.state, &self.profile, &event.request, InFlight::default()).once_in_days
+            let verdict = self.engine.judge(&self.state, &self.profile, &event.request, InFlight::default());
+            let least = if verdict.decision == Decision::Refuse { alert_days } else { 0.0 };
+            verdict.once_in_days.max(least)
         } else {
             0.0
         };
         let findings = self.engine.observe(&mut self.state, &self.profile, event);
-        let after = findings.iter().map(|finding| finding.once_in_days).fold(0.0, f64::max);
+        let told = findings.iter().filter(|finding| finding.tier >= Tier::Alert);
+        let told = told.map(|finding| finding.once_in_days.max(alert_days)).fold(0.0, f64::max);
+        let after = self.state.raised_days().max(told);
+        // An episode that was told of is silent until it grows, before as after.
+        let before = if after > 0.0 { before.min(after.max(alert_days)) } else { 0.0 };
         Scores { before, after }
     }
 

@@ -160,13 +160,18 @@ impl Cohort {
         self.own(levels, m) + self.common(levels)
     }
 
+    /// How often a newcomer of the key's own churn has a prompt the key does not know, request by request.
+    pub(crate) fn strange_prompts(&self, m: &Multipliers) -> f64 {
+        (self.template_given * m[dimension::TEMPLATE]).clamp(0.02, 0.9)
+    }
+
     /// B: by common causes.
-    fn common(&self, levels: Levels) -> f64 {
+    pub(crate) fn common(&self, levels: Levels) -> f64 {
         self.causes.iter().map(|cause| cause.rate * cause.law.mass(levels)).sum()
     }
 
     /// A: by the key's own churn.
-    fn own(&self, levels: Levels, m: &Multipliers) -> f64 {
+    pub(crate) fn own(&self, levels: Levels, m: &Multipliers) -> f64 {
         let source = [
             1.0,
             m[dimension::PREFIX],
@@ -244,13 +249,26 @@ fn given(shares: &[f64], m: &[f64], mask: u8) -> f64 {
     if mask & 1 == 1 { wanted + 1.0 - new } else { wanted }
 }
 
+/// One way to steal. Which way a thief goes is not known, so evidence is the mean over the ways; it stays an
+/// e-value, and a thief who is careful in one respect need not be weighed by the habits of a careless one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Way {
+    /// Share of the budget that is bet on it.
+    pub(crate) share: f64,
+    /// The look at the first request.
+    pub(crate) law: Law,
+    /// Whether such a thief copies the key's software, models and sizes: being like the key is then no
+    /// evidence for the owner.
+    pub(crate) disguised: bool,
+}
+
 /// The fleet's tables: cohorts and the look of thieves. Immutable, shared by every key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FleetPriors {
     /// Which tables these are, to be written beside results.
     pub version: u32,
     pub(crate) cohorts: [Cohort; COHORTS],
-    pub(crate) thief: Law,
+    pub(crate) ways: Vec<Way>,
 }
 
 /// How much a key belongs to each cohort; sums to one.

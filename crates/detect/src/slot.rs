@@ -102,12 +102,18 @@ impl Identity {
     ///
     /// A new hosting or Tor network is named whole, since thieves rotate inside one; in an access network
     /// or behind a VPN, which strangers share, only the block is named.
-    pub(crate) fn context(&self, novelty: Novelty) -> ContextMatch {
+    pub(crate) fn context(&self, novelty: Novelty, roams: bool) -> ContextMatch {
         let features = &self.features;
         let mut context = ContextMatch::default();
         let rented = matches!(features.kind, NetworkKind::Hosting | NetworkKind::Tor);
         if novelty.has(dimension::NETWORK) && rented {
             context.asn = Some(features.asn);
+        } else if roams && novelty.has(dimension::NETWORK) && !self.family.is_empty() {
+            context.asn = Some(features.asn);
+            context.client = Some(self.family.clone());
+        } else if roams && novelty.has(dimension::TEMPLATE) && self.template != 0 {
+            context.asn = Some(features.asn);
+            context.template = Some(self.template);
         } else if novelty.has(dimension::PREFIX) {
             context.prefix = Some(self.prefix);
         } else if novelty.has(dimension::FAMILY) && crate::math::print(hash(&self.family)) == features.family
@@ -146,6 +152,8 @@ pub(crate) struct Slot {
     pub(crate) context: Option<Box<ContextMatch>>,
     /// Its latest requests, oldest first.
     pub(crate) recent: Vec<RequestId>,
+    /// Whether it called from several blocks.
+    pub(crate) roams: bool,
 }
 
 impl Slot {
@@ -166,7 +174,19 @@ impl Slot {
             alerted: false,
             context: None,
             recent: Vec::new(),
+            roams: false,
         }
+    }
+
+    /// Whether a caller from another block is this newcomer moving about in one network: the same system,
+    /// client family and template, on a system or a template that is not the key's.
+    pub(crate) fn resembles(&self, features: &Features) -> bool {
+        let mine = &self.identity.features;
+        mine.asn != 0
+            && !mine.private
+            && mine.asn == features.asn
+            && mine.family == features.family
+            && mine.template == features.template
     }
 
     /// Counts a request, and lets it complete the newcomer's type while that is not settled.
@@ -183,6 +203,7 @@ impl Slot {
         if self.requests < SETTLING_REQUESTS && request.time.since(self.first_seen) < HOUR {
             self.identity.absorb(request, features, request_is, slot_is);
         }
+        self.roams |= features.prefix != self.identity.features.prefix;
         self.requests = self.requests.saturating_add(1);
         self.last_seen = self.last_seen.max(request.time);
         if self.recent.len() >= 4 {
@@ -208,7 +229,7 @@ impl Slot {
     pub(crate) fn actor(&self, novelty: Novelty) -> Actor {
         let context = match &self.context {
             Some(context) => (**context).clone(),
-            None => self.identity.context(novelty),
+            None => self.identity.context(novelty, self.roams),
         };
         Actor {
             id: ActorId::from_bits(self.actor),

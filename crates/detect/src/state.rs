@@ -14,7 +14,7 @@ use crate::windows::Windows;
 
 /// First byte of the encoding. A new layout gets a new byte; old bytes are refused, and the key relearns
 /// from the journal.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Trusted and stolen contexts kept per key.
 const SAID_MAX: usize = 16;
 /// Events may come so late and still count into the current windows.
@@ -65,6 +65,9 @@ pub struct KeyState {
     stolen: Vec<ContextMatch>,
     pub(crate) alerted_at: Option<Timestamp>,
     pub(crate) theft_at: Option<Timestamp>,
+    /// Evidence that the latest event raised above what was known of its caller, in days; see
+    /// [`KeyState::raised_days`].
+    pub(crate) raised: f64,
     /// Rules told today: code of the rule and level.
     fired: Vec<u16>,
     fired_day: u32,
@@ -97,6 +100,7 @@ impl KeyState {
             stolen: Vec::new(),
             alerted_at: None,
             theft_at: None,
+            raised: 0.0,
             fired: Vec::new(),
             fired_day: 0,
         }
@@ -162,6 +166,13 @@ impl KeyState {
     /// investigation; judging needs more.
     pub fn knows(&self, request: &RequestContext) -> bool {
         self.born.is_some() && self.known.compare(&crate::features::Features::of(request)).is_none()
+    }
+
+    /// By how many days' worth the latest event raised the evidence about its caller or crowd to a new height;
+    /// 0 when it raised nothing. This is what thresholds are compared with: an episode that was told of
+    /// stays silent until it grows.
+    pub const fn raised_days(&self) -> f64 {
+        self.raised
     }
 
     /// Newcomers on probation right now.

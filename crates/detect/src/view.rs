@@ -77,8 +77,11 @@ impl KeyState {
             .iter()
             .map(|slot| {
                 let novelty = self.known.compare(&slot.identity.features);
-                let context =
-                    slot.context.as_deref().cloned().unwrap_or_else(|| slot.identity.context(novelty));
+                let context = slot
+                    .context
+                    .as_deref()
+                    .cloned()
+                    .unwrap_or_else(|| slot.identity.context(novelty, slot.roams));
                 Suspect {
                     context: context.to_string(),
                     once_in_days: slot.score,

@@ -1,7 +1,7 @@
 //! The answer on its way to the client: passes through at once while usage is read from it; can be cut.
 //!
-//! Frames that have already arrived are written together: the body yields to the provider's connection a few
-//! times before it hands a frame on, and joins what came meanwhile, up to 16 KiB. It never waits.
+//! Frames that have already arrived are written together, up to 16 KiB: the body takes what the provider's
+//! connection has before it hands anything on. It never waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Outcome, UpstreamFailure};
+use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
 use tokenwatch_wire::tap::{Pass, Tap, TapSummary};
 use tokio::time::{Sleep, sleep};
 
+use crate::line::Inflow;
+use crate::live::SoFar;
 use crate::path::consumes_tokens;
-use crate::pool::{Pool, Taken};
-use crate::settings::Origin;
+use crate::pool::Pool;
+use crate::settings::Provider;
 use crate::ticket::{Consumed, Ticket};
 
 /// Why a body ends early: the connection is closed so that the client can not take it for whole.
@@ -59,14 +61,14 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passing(passing) => passing.poll(cx),
+            Self::Passing(passing) => passing.poll_written(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Passing(passing) => passing.done,
+            Self::Passing(passing) => passing.done && passing.failed.is_none(),
         }
     }
 
@@ -84,16 +86,11 @@ impl Body for AnswerBody {
 /// Where the connection goes back to when the answer was read whole.
 pub(crate) struct Return {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) origin: Origin,
-    pub(crate) taken: Taken,
+    pub(crate) provider: Arc<Provider>,
 }
 
 /// Bytes joined before they are handed on.
 const JOIN_MAX: usize = 16 * 1024;
-/// How often the body yields to the provider's connection before it hands joined frames on.
-const YIELDS: u8 = 2;
-/// Frames that come closer together than this are a burst.
-const BURST_GAP: Duration = Duration::from_micros(500);
 /// Output tokens between two looks at the budget.
 const LOOK_EVERY: u64 = 32;
 /// Longest time a finished client's answer is read on for the sake of its usage.
@@ -101,7 +98,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(120);
 
 /// An answer passing through.
 pub(crate) struct Passing {
-    body: Option<Incoming>,
+    body: Option<Inflow>,
     /// Taken when the answer ends, however it does.
     tap: Option<Tap>,
     stream: bool,
@@ -110,21 +107,20 @@ pub(crate) struct Passing {
     back: Option<Return>,
     joined: Option<Bytes>,
     more: BytesMut,
-    yields: u8,
-    /// Times that bytes were handed on.
-    handed_on: u64,
     last: Instant,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     looked_at: u64,
-    /// What is held for the request; a stream that costs more is cut when a budget ends.
+    /// What is held for the request; a stream that costs more has to draw on its budgets, and is cut when they end.
     held: NanoUsd,
     done: bool,
+    /// What breaks the answer off once everything before it was written.
+    failed: Option<AnswerError>,
 }
 
 /// What a [`Passing`] is made of.
 pub(crate) struct PassingParts {
-    pub(crate) body: Incoming,
+    pub(crate) body: Inflow,
     pub(crate) tap: Tap,
     pub(crate) stream: bool,
     pub(crate) keeps_length: bool,
@@ -147,14 +143,29 @@ impl Passing {
             back,
             joined: None,
             more: BytesMut::new(),
-            yields: 0,
-            handed_on: 0,
             last: Instant::now(),
             stall,
             timer: None,
             looked_at: 0,
             held,
             done: false,
+            failed: None,
+        }
+    }
+
+    /// An error closes the connection at once and what was handed on before is lost with it: the error is said
+    /// at the next poll, after that was written.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
         }
     }
 
@@ -190,11 +201,6 @@ impl Passing {
                     return self.broken();
                 }
                 Poll::Ready(None) => return self.end(),
-                Poll::Pending if self.joined.is_some() && self.yields > 0 => {
-                    self.yields -= 1;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 Poll::Pending => {
                     return match self.hand_on() {
                         Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -212,8 +218,8 @@ impl Passing {
         flight.poll_cut(cx)
     }
 
-    fn find_cut(&mut self) -> Option<Cut> {
-        self.ticket.as_mut()?.get()?.find_cut()
+    fn find_cut(&self) -> Option<Cut> {
+        self.ticket.as_ref()?.look_for_cut()
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -231,12 +237,7 @@ impl Passing {
     }
 
     fn take_in(&mut self, data: Bytes) {
-        let now = Instant::now();
-        // The first frame goes out at once, and so does one that comes alone: joining pays in a burst only.
-        let is_first = self.joined.is_none() && self.handed_on == 0;
-        let is_burst = !is_first && now.duration_since(self.last) < BURST_GAP;
-        self.yields = if is_burst { YIELDS } else { 0 };
-        self.last = now;
+        self.last = Instant::now();
         let open = self.ticket.as_mut().and_then(Ticket::get);
         if let Some(open) = open
             && open.first_byte_us == 0
@@ -267,7 +268,6 @@ impl Passing {
         if let Some(open) = self.ticket.as_mut().and_then(Ticket::get) {
             open.response_bytes += bytes.len() as u64;
         }
-        self.handed_on += 1;
         Some(bytes)
     }
 
@@ -285,12 +285,14 @@ impl Passing {
         let gateway = ticket.gateway().clone();
         let Some(open) = ticket.get() else { return };
         let usage = TokenUsage { input: open.context.input_tokens_estimate, output, ..TokenUsage::default() };
-        let so_far = tokenwatch_wire::price::cost(&usage, &open.price.0);
+        let cost = SoFar::new(&usage, &open.price.0);
         if let Some(flight) = &open.flight {
-            flight.cost_so_far.store(so_far.0, std::sync::atomic::Ordering::Relaxed);
-            let key = open.context.key;
-            if so_far > self.held && gateway.live.is_overrun(key, gateway.now(), self.held, so_far) {
-                flight.cut(Cut::Budget);
+            flight.cost_so_far.store(cost.so_far.0, std::sync::atomic::Ordering::Relaxed);
+            if cost.so_far > self.held {
+                match gateway.live.cover(flight, gateway.now(), self.held, cost) {
+                    Some(held) => self.held = held,
+                    None => flight.cut(Cut::Budget),
+                }
             }
         }
     }
@@ -306,9 +308,8 @@ impl Passing {
             self.joined = Some(Bytes::new());
         }
         let last = self.hand_on();
-        self.body = None;
-        if let Some(back) = self.back.take() {
-            back.pool.give_back(&back.origin, back.taken);
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
+            back.pool.give_back(&back.provider.origin, body.into_line());
         }
         self.settle(Outcome::Served, &summary);
         self.done = true;
@@ -383,6 +384,9 @@ pub(crate) fn consumed(
     outcome: Outcome,
     summary: &TapSummary,
 ) -> Consumed {
+    if context.endpoint == Endpoint::Batches {
+        return consumed_by_batch(context, status);
+    }
     let seen = summary.output_tokens_estimate;
     match summary.usage {
         Some(usage) if summary.is_complete => Consumed { usage, source: UsageSource::Provider },
@@ -397,6 +401,20 @@ pub(crate) fn consumed(
             Consumed { usage, source: UsageSource::Estimated }
         }
     }
+}
+
+/// A batch is booked when it is made, at its worst case: what it consumes is known a day later, and read by whoever
+/// likes, as often as they like. So looking at batches and their results is booked at nothing, whatever usage they tell.
+pub(crate) fn consumed_by_batch(context: &RequestContext, status: u16) -> Consumed {
+    let usage = TokenUsage {
+        input: context.input_tokens_estimate,
+        output: context.output_tokens_max,
+        ..TokenUsage::default()
+    };
+    if status >= 400 || context.cost_worst == NanoUsd::ZERO {
+        return Consumed::default();
+    }
+    Consumed { usage, source: UsageSource::Estimated }
 }
 
 impl Drop for Passing {
@@ -422,7 +440,7 @@ impl Drop for Passing {
 }
 
 /// Reads an answer nobody waits for, within [`DRAIN_MAX`], and books its usage.
-pub(crate) async fn drain(mut body: Incoming, mut tap: Tap, mut ticket: Ticket) {
+pub(crate) async fn drain(mut body: Inflow, mut tap: Tap, mut ticket: Ticket) {
     let reading = async {
         while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             if let Some(data) = frame.data_ref() {

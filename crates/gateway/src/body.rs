@@ -18,6 +18,26 @@ pub(crate) enum ReadBodyError {
     Timeout,
     #[error("the body broke off or its framing is wrong")]
     Broken,
+    #[error("the body comes in too many pieces")]
+    TooManyPieces,
+}
+
+/// Counts the pieces of a body: a million chunks of one byte cost far more than their megabyte.
+#[derive(Default)]
+struct Pieces(u64);
+
+impl Pieces {
+    /// So many may be of any size: whoever writes a body as it comes about writes small ones.
+    const FREE: u64 = 16_384;
+    /// Beyond that they have to hold so many bytes each, on average.
+    const BYTES_MIN: u64 = 16;
+
+    /// Takes in a piece; `bytes` is what came so far, with it.
+    fn take(&mut self, bytes: u64) -> Result<(), ReadBodyError> {
+        self.0 += 1;
+        let is_too_fine = self.0 > Self::FREE && bytes / self.0 < Self::BYTES_MIN;
+        if is_too_fine { Err(ReadBodyError::TooManyPieces) } else { Ok(()) }
+    }
 }
 
 /// Limits of one body.
@@ -68,6 +88,7 @@ pub(crate) async fn read_whole(mut body: Incoming, limits: BodyLimits) -> Result
         return Err(ReadBodyError::TooLarge(limits.bytes_max));
     }
     let mut deadline = Deadline::new(limits.stall, limits.total);
+    let mut pieces = Pieces::default();
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     loop {
@@ -83,6 +104,7 @@ pub(crate) async fn read_whole(mut body: Incoming, limits: BodyLimits) -> Result
         if (have + data.len()) as u64 > limits.bytes_max {
             return Err(ReadBodyError::TooLarge(limits.bytes_max));
         }
+        pieces.take((have + data.len()) as u64)?;
         // One frame is the usual case and is not copied.
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&data),
@@ -125,13 +147,15 @@ pub(crate) struct Upload {
     body: Incoming,
     left: u64,
     bytes_max: u64,
+    pieces: Pieces,
     deadline: Deadline,
 }
 
 impl Upload {
     pub(crate) fn new(body: Incoming, limits: BodyLimits) -> Self {
         let bytes_max = limits.bytes_max;
-        Self { body, left: bytes_max, bytes_max, deadline: Deadline::new(limits.stall, limits.total) }
+        let deadline = Deadline::new(limits.stall, limits.total);
+        Self { body, left: bytes_max, bytes_max, pieces: Pieces::default(), deadline }
     }
 }
 
@@ -184,6 +208,9 @@ impl Upload {
                 return Poll::Ready(Some(Err(ReadBodyError::TooLarge(self.bytes_max))));
             };
             self.left = left;
+            if let Err(error) = self.pieces.take(self.bytes_max - left) {
+                return Poll::Ready(Some(Err(error)));
+            }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }

@@ -7,8 +7,10 @@ use std::task::Context;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::id::ActorId;
 use tokenwatch_model::outcome::Cut;
+use tokenwatch_model::time::Timestamp;
 
 const RUNNING: u8 = 0;
+const NEVER: u64 = u64::MAX;
 
 /// Shared between the request's task and whoever may cut it.
 pub(crate) struct Flight {
@@ -20,6 +22,8 @@ pub(crate) struct Flight {
     waker: AtomicWaker,
     /// Cost so far in nanodollars, written by the tap, for live views.
     pub(crate) cost_so_far: AtomicU64,
+    /// When the key's time is over, in microseconds since 1970.
+    expires: AtomicU64,
 }
 
 impl Flight {
@@ -30,6 +34,7 @@ impl Flight {
             cut: AtomicU8::new(RUNNING),
             waker: AtomicWaker::new(),
             cost_so_far: AtomicU64::new(0),
+            expires: AtomicU64::new(NEVER),
         }
     }
 
@@ -39,6 +44,7 @@ impl Flight {
             Cut::Budget => 1,
             Cut::Containment => 2,
             Cut::Shutdown => 3,
+            Cut::Expired => 4,
         };
         let _ = self.cut.compare_exchange(RUNNING, code, Ordering::AcqRel, Ordering::Acquire);
         self.waker.wake();
@@ -50,7 +56,21 @@ impl Flight {
             1 => Some(Cut::Budget),
             2 => Some(Cut::Containment),
             3 => Some(Cut::Shutdown),
+            4 => Some(Cut::Expired),
             _ => None,
+        }
+    }
+
+    /// Says when the key's time is over.
+    pub(crate) fn set_expiry(&self, expires: Option<Timestamp>) {
+        self.expires.store(expires.map_or(NEVER, |expires| expires.0), Ordering::Release);
+    }
+
+    /// Cuts the request when the key's time is over. The clock is read only if the key has an end.
+    pub(crate) fn look_at_expiry(&self, now: impl FnOnce() -> Timestamp) {
+        let expires = self.expires.load(Ordering::Acquire);
+        if expires != NEVER && expires <= now().0 {
+            self.cut(Cut::Expired);
         }
     }
 
@@ -76,5 +96,20 @@ mod tests {
         flight.cut(Cut::Containment);
         flight.cut(Cut::Budget);
         assert_eq!(flight.is_cut(), Some(Cut::Containment));
+    }
+
+    #[test]
+    fn it_ends_with_its_key() {
+        let flight = Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1));
+        flight.look_at_expiry(|| panic!("nothing to compare the clock with"));
+        flight.set_expiry(Some(Timestamp(7)));
+        flight.look_at_expiry(|| Timestamp(6));
+        assert_eq!(flight.is_cut(), None);
+        flight.set_expiry(None);
+        flight.look_at_expiry(|| Timestamp(8));
+        assert_eq!(flight.is_cut(), None);
+        flight.set_expiry(Some(Timestamp(7)));
+        flight.look_at_expiry(|| Timestamp(7));
+        assert_eq!(flight.is_cut(), Some(Cut::Expired));
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHENTICATE,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use tokenwatch_model::account::Room;
 use tokenwatch_model::outcome::{Cut, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
@@ -21,8 +23,9 @@ use crate::body::OutBody;
 use crate::breaker::Permit;
 use crate::credential::{is_credential_field, mentions_key};
 use crate::flight::Flight;
+use crate::line::Inflow;
 use crate::path::{Admission, Heard, Prepared, header, stop_of_body};
-use crate::pool::{ExchangeError, Pool, Taken};
+use crate::pool::{ExchangeError, Pool};
 use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
 use crate::settings::{Credential, Provider, Settings, credential_field};
 use crate::strict::{is_hop_or_override, named_in_connection};
@@ -93,7 +96,7 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
     let (settings, dialect) = (sent.settings.clone(), sent.provider.dialect);
     let exchange = SeeThrough { running: Some(Box::pin(exchange(sent, request, ticket))), see_through };
     match until_cut(flight, exchange).await {
-        Ok(Exchanged::Answer(sent, ticket, response, taken)) => pass_on(sent, ticket, response, taken).await,
+        Ok(Exchanged::Answer(sent, ticket, response)) => pass_on(sent, ticket, response).await,
         Ok(Exchanged::Done(response)) => response,
         Err(cut) => report_cut(&settings, dialect, id, cut),
     }
@@ -111,8 +114,9 @@ pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F)
     .await
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are answers; boxing them would allocate for each")]
 enum Exchanged {
-    Answer(Sent, Ticket, Response<Incoming>, Taken),
+    Answer(Sent, Ticket, Response<Inflow>),
     Done(Response<AnswerBody>),
 }
 
@@ -142,7 +146,7 @@ impl Drop for SeeThrough {
         let Some(running) = self.running.take().filter(|_| self.see_through) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Exchanged::Answer(sent, mut ticket, response, _) = running.await {
+            if let Exchanged::Answer(sent, mut ticket, response) = running.await {
                 let Some(open) = ticket.get() else { return };
                 open.status = response.status().as_u16();
                 let (tap, _) = make_tap(&sent, &response);
@@ -184,13 +188,13 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
             open.provider_us += asked.elapsed().as_micros() as u64;
         }
         match exchanged {
-            Ok((response, taken)) => {
+            Ok(response) => {
                 let status = response.status();
                 report(credential, status, gateway.uptime());
                 if is_last || template.is_none() || !tries_next(status) {
-                    return Exchanged::Answer(sent, ticket, response, taken);
+                    return Exchanged::Answer(sent, ticket, response);
                 }
-                spare = Some((response, taken));
+                spare = Some(response);
             }
             Err(ExchangeError { body: Some(error), .. }) => {
                 // The client's upload broke off: no fault of the provider's.
@@ -213,11 +217,11 @@ async fn exchange(sent: Sent, request: Request<OutBody>, mut ticket: Ticket) -> 
     // A later credential's provider may have begun to work, and charge for it: that is what has to be told then.
     let in_doubt = last.as_ref().is_some_and(|error| error.failure != UpstreamFailure::Connect);
     match spare.filter(|_| !in_doubt) {
-        Some((response, taken)) => {
+        Some(response) => {
             if let Some(open) = ticket.get() {
                 open.forwarded = true;
             }
-            Exchanged::Answer(sent, ticket, response, taken)
+            Exchanged::Answer(sent, ticket, response)
         }
         None => Exchanged::Done(give_up(&sent.settings, ticket, last, wait)),
     }
@@ -240,11 +244,12 @@ fn next_attempt(template: &mut Option<Request<OutBody>>, is_last: bool) -> Optio
 }
 
 /// Statuses after which another credential may do better: ours is refused, or its quota is used up.
-fn tries_next(status: StatusCode) -> bool {
+pub(crate) fn tries_next(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
 }
 
-fn report(credential: &Credential, status: StatusCode, now: std::time::Duration) {
+/// Tells a credential's breaker, and the log, what the provider answered.
+pub(crate) fn report(credential: &Credential, status: StatusCode, now: std::time::Duration) {
     let refused = status == StatusCode::UNAUTHORIZED;
     if refused && !credential.refused.swap(true, Ordering::AcqRel) {
         tracing::error!(credential.source = %credential.source, "the provider refuses this credential");
@@ -331,12 +336,12 @@ fn own_base(parts: &Parts, prefix: &str) -> Option<String> {
 #[derive(Clone, Copy)]
 pub(crate) struct OverTls;
 
-fn is_json(response: &Response<Incoming>) -> bool {
+fn is_json(response: &Response<Inflow>) -> bool {
     header(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json"))
 }
 
 /// The tap for an answer, and whether the answer is an event stream.
-fn make_tap(sent: &Sent, response: &Response<Incoming>) -> (Tap, bool) {
+fn make_tap(sent: &Sent, response: &Response<Inflow>) -> (Tap, bool) {
     let content_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
     let stream = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
     // An encoding we did not ask for and can not read: the answer passes, its usage is estimated.
@@ -357,12 +362,7 @@ fn make_tap(sent: &Sent, response: &Response<Incoming>) -> (Tap, bool) {
 const TAP_MAX: usize = 1 << 20;
 
 /// Turns the provider's head into ours and lets the body pass through.
-async fn pass_on(
-    sent: Sent,
-    mut ticket: Ticket,
-    response: Response<Incoming>,
-    taken: Taken,
-) -> Response<AnswerBody> {
+async fn pass_on(sent: Sent, mut ticket: Ticket, response: Response<Inflow>) -> Response<AnswerBody> {
     if response.status() == StatusCode::UNAUTHORIZED {
         // The provider refuses our credential, not the client's: a 401 would make the client doubt its key.
         let failed =
@@ -383,8 +383,8 @@ async fn pass_on(
     let Some(open) = ticket.get() else { return Response::new(AnswerBody::Whole(None)) };
     open.status = head.status.as_u16();
     let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
-    add_own_headers(&mut head.headers, &ticket.id().to_string(), overhead_us, &sent.admitted);
-    let back = Return { pool: sent.pool, origin: sent.provider.origin.clone(), taken };
+    add_own_headers(&mut head.headers, ticket.id().to_string(), overhead_us, &sent.admitted);
+    let back = Return { pool: sent.pool, provider: sent.provider };
     let mut passing = Passing::new(PassingParts {
         body,
         tap,
@@ -407,54 +407,61 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap, keeps_length: bool) {
     for name in named_in_connection(headers) {
         headers.remove(name);
     }
-    const HOPS: [&str; 7] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-    ];
-    for name in HOPS {
+    for name in &DROPPED_OF_ANSWER {
         headers.remove(name);
     }
-    headers.remove(http::header::UPGRADE);
-    // Cookies of the provider's edge belong to the gateway, not to the client.
-    headers.remove(http::header::SET_COOKIE);
     if !keeps_length {
         headers.remove(CONTENT_LENGTH);
     }
 }
 
-pub(crate) fn add_own_headers(headers: &mut HeaderMap, id: &str, overhead_us: u64, admitted: &Admission) {
-    let mut put = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    put("x-tokenwatch-request-id", id);
-    put("x-tokenwatch-overhead-us", &overhead_us.to_string());
+/// Hop-by-hop fields, and cookies: those of the provider's edge belong to the gateway, not to the client.
+static DROPPED_OF_ANSWER: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    SET_COOKIE,
+];
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-tokenwatch-request-id");
+static OVERHEAD_US: HeaderName = HeaderName::from_static("x-tokenwatch-overhead-us");
+/// Limit, remaining, reset.
+static REQUESTS_ROOM: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static TOKENS_ROOM: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+fn add_own_headers(headers: &mut HeaderMap, id: String, overhead_us: u64, admitted: &Admission) {
+    headers.reserve(8);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(&REQUEST_ID, id);
+    }
+    headers.insert(&OVERHEAD_US, overhead_us.into());
     // The key's own limits where it has some; otherwise the provider's stand.
     if let Some(room) = &admitted.requests_room {
-        put_room(
-            &mut put,
-            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
-            room,
-        );
+        put_room(headers, &REQUESTS_ROOM, room);
     }
     if let Some(room) = &admitted.tokens_room {
-        put_room(
-            &mut put,
-            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
-            room,
-        );
+        put_room(headers, &TOKENS_ROOM, room);
     }
 }
 
-fn put_room(put: &mut impl FnMut(&'static str, &str), names: [&'static str; 3], room: &Room) {
+fn put_room(headers: &mut HeaderMap, names: &'static [HeaderName; 3], room: &Room) {
     let [limit, remaining, reset] = names;
-    put(limit, &room.limit.to_string());
-    put(remaining, &room.remaining.to_string());
-    put(reset, &format!("{}ms", room.reset_us.div_ceil(1_000)));
+    headers.insert(limit, room.limit.into());
+    headers.insert(remaining, room.remaining.into());
+    if let Ok(value) = HeaderValue::try_from(format!("{}ms", room.reset_us.div_ceil(1_000))) {
+        headers.insert(reset, value);
+    }
 }

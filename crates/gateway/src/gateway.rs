@@ -1,11 +1,13 @@
 //! The data plane as one value: live state, settings, ports, metrics. Shared by every worker.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use tokenwatch_detect::Engine;
 use tokenwatch_model::finding::{Feedback, Finding};
 use tokenwatch_model::id::{KeyId, RequestId};
@@ -17,6 +19,9 @@ use tokenwatch_telemetry::metrics::Metrics;
 
 use crate::live::{KeyCheckpoint, Live};
 use crate::settings::Settings;
+
+/// How often a key's state is loaded to be told one thing.
+const LOADS_MAX: usize = 8;
 
 /// What the data plane needs from outside.
 pub struct Ports {
@@ -55,6 +60,8 @@ pub struct Gateway {
     started: Instant,
     draining: AtomicBool,
     connections: AtomicUsize,
+    /// Keys whose stored state was found damaged.
+    damaged: Mutex<BTreeSet<KeyId>>,
 }
 
 impl Gateway {
@@ -72,6 +79,7 @@ impl Gateway {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            damaged: Mutex::default(),
         }
     }
 
@@ -123,22 +131,52 @@ impl Gateway {
         self.connections.load(Ordering::Acquire)
     }
 
+    /// Remembers that the stored state of a key is damaged: its requests are refused until somebody rebuilt it. Tells
+    /// the log, once.
+    pub fn note_damaged(&self, key: KeyId, error: &dyn std::fmt::Display) {
+        if self.damaged.lock().insert(key) {
+            tracing::error!(key.id = %key, %error, "what was learned and spent on this key is damaged: its requests are refused until that is rebuilt from its events");
+        }
+    }
+
+    /// Keys whose stored state is damaged.
+    pub fn damaged(&self) -> Vec<KeyId> {
+        self.damaged.lock().iter().copied().collect()
+    }
+
+    /// Forgets that the stored state of a key is damaged: it was rebuilt or put back.
+    pub fn forget_damage(&self, key: KeyId) {
+        self.damaged.lock().remove(&key);
+    }
+
     /// Tells the engine what a person said about a context, in order with the key's events.
     ///
     /// Call it off the runtime: the key's state is read from the store when it is not in memory.
     pub fn tell_engine(&self, feedback: &Feedback) {
-        if self.live.is_loaded(feedback.key) == Some(false) {
-            match self.ports.states.load(feedback.key) {
-                Ok(bytes) => match bytes.as_deref().map(KeyCheckpoint::decode).transpose() {
-                    Ok(mind) => self.live.put_mind(feedback.key, mind.unwrap_or_default()),
-                    Err(error) => tracing::error!(key.id = %feedback.key, %error, "learned state is damaged"),
-                },
-                Err(error) => {
-                    tracing::error!(key.id = %feedback.key, %error, "learned state can not be read")
+        // Between loading and telling, whoever saves checkpoints may drop an idle key again; hardly twice.
+        for _ in 0..LOADS_MAX {
+            if self.live.is_loaded(feedback.key) == Some(false) {
+                match self.ports.states.load(feedback.key) {
+                    Ok(bytes) => match bytes.as_deref().map(KeyCheckpoint::decode).transpose() {
+                        Ok(mind) => self.live.put_mind(feedback.key, mind.unwrap_or_default()),
+                        Err(error) => {
+                            // It is heard when the state is rebuilt.
+                            self.note_damaged(feedback.key, &error);
+                            return;
+                        }
+                    },
+                    Err(error) => {
+                        tracing::error!(key.id = %feedback.key, %error, "learned state can not be read");
+                        return;
+                    }
                 }
             }
+            if self.live.feedback(feedback, self.ports.events.as_ref())
+                || self.live.entry(feedback.key).is_none()
+            {
+                return;
+            }
         }
-        self.live.feedback(feedback, self.ports.events.as_ref());
     }
 
     /// Counts a connection in, unless there are too many.
@@ -163,7 +201,7 @@ impl Gateway {
             Ok(Ok(Some(bytes))) => match KeyCheckpoint::decode(&bytes) {
                 Ok(mind) => mind,
                 Err(error) => {
-                    tracing::error!(key.id = %key, %error, "learned state is damaged: its requests are refused");
+                    self.note_damaged(key, &error);
                     return Err(Refusal::Overloaded);
                 }
             },

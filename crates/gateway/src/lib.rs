@@ -22,6 +22,7 @@ mod forward;
 mod gateway;
 mod health;
 mod io;
+mod line;
 mod lists;
 mod path;
 mod pool;

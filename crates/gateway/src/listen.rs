@@ -1,7 +1,10 @@
 //! Sockets: our own accept loop, TLS, the PROXY protocol, and one task per connection.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -42,6 +45,9 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+/// A request being answered.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Beating<AnswerBody>>, Infallible>> + Send>>;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -124,25 +130,98 @@ impl Acceptor {
         let stall = settings.http.write_stall_timeout;
         let Some(tls) = &self.tls else {
             counted.switch((ConnectionState::Open,));
-            return self.speak(StallGuard::new(stream, stall), peer, false).await;
+            return self.speak_http1(StallGuard::new(stream, stall), peer).await;
         };
         let handshake = TlsAcceptor::from(tls.clone()).accept(stream);
         let stream =
             tokio::time::timeout(HANDSHAKE_MAX, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
         counted.switch((ConnectionState::Open,));
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.speak(StallGuard::new(stream, stall), peer, is_h2).await
+        let stream = StallGuard::new(stream, stall);
+        // Boxed, so that a connection holds only the room of the protocol it speaks.
+        if is_h2 {
+            Box::pin(self.speak_http2(stream, peer)).await
+        } else {
+            Box::pin(self.speak_http1(stream, peer)).await
+        }
     }
 
-    async fn speak<S>(&self, stream: S, peer: Peer, is_h2: bool) -> io::Result<()>
+    async fn speak_http2<S>(&self, stream: S, peer: Peer) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let limits = self.gateway.settings().http.clone();
+        let service = self.service(peer, &Arc::default(), true);
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(256)
+            .max_header_list_size(limits.head_bytes_max as u32)
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut stop = self.stop.clone();
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            self.note_failure(&error, peer);
+        }
+        Ok(())
+    }
+
+    async fn speak_http1<S>(&self, stream: S, peer: Peer) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let pulse = Arc::new(Pulse::default());
+        let mut builder = http1::Builder::new();
+        {
+            let limits = &self.gateway.settings().http;
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_timeout)
+                .max_buf_size(limits.head_bytes_max.max(8 * 1024))
+                // Not `pipeline_flush`: it buffers an answer without bounds for a client that does not read, and
+                // holds a stream back while the head of a further request waits.
+                .half_close(true);
+        }
+        let service = self.service(peer, &pulse, false);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let mut stop = self.stop.clone();
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = async { stopped(&mut stop).await; quiet(&pulse).await } => {
+                connection.as_mut().graceful_shutdown();
+                // A connection that never carried a request does not end by itself.
+                tokio::select! {
+                    result = connection => result,
+                    () = quiet(&pulse) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = result {
+            self.note_failure(&error, peer);
+        }
+        Ok(())
+    }
+
+    /// What answers the requests of one connection.
+    fn service(
+        &self,
+        peer: Peer,
+        pulse: &Arc<Pulse>,
+        is_h2: bool,
+    ) -> impl HttpService<Incoming, ResBody = Beating<AnswerBody>, Error = Infallible, Future = Answering> + use<>
+    {
         let (gateway, pool) = (self.gateway.clone(), self.pool.clone());
         let is_tls = self.tls.is_some();
-        let pulse = Arc::new(Pulse::default());
         let beats = pulse.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| -> Answering {
             let (gateway, pool, beat) = (gateway.clone(), pool.clone(), beats.begin());
             if is_tls {
                 request.extensions_mut().insert(OverTls);
@@ -155,57 +234,9 @@ impl Acceptor {
                 if gateway.is_draining() && !is_h2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<Response<Beating<AnswerBody>>, std::convert::Infallible>(
-                    answer.map(|body| beat.over(body)),
-                )
+                Ok(answer.map(|body| beat.over(body)))
             })
-        });
-        let io = TokioIo::new(stream);
-        let limits = self.gateway.settings().http.clone();
-        let result = if is_h2 {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(256)
-                .max_header_list_size(limits.head_bytes_max as u32)
-                .keep_alive_interval(Some(Duration::from_secs(30)))
-                .serve_connection(io, service);
-            let mut connection = std::pin::pin!(connection);
-            let mut stop = self.stop.clone();
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = stopped(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        } else {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.head_timeout)
-                .max_buf_size(limits.head_bytes_max.max(8 * 1024))
-                // Not `pipeline_flush`: it buffers an answer without bounds for a client that does not read, and
-                // holds a stream back while the head of a further request waits.
-                .half_close(true)
-                .serve_connection(io, service)
-                .with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            let mut stop = self.stop.clone();
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = async { stopped(&mut stop).await; quiet(&pulse).await } => {
-                    connection.as_mut().graceful_shutdown();
-                    // A connection that never carried a request does not end by itself.
-                    tokio::select! {
-                        result = connection => result,
-                        () = quiet(&pulse) => Ok(()),
-                    }
-                }
-            }
-        };
-        if let Err(error) = result {
-            self.note_failure(&error, peer);
-        }
-        Ok(())
+        })
     }
 
     /// A head that is not HTTP never reaches a handler: it is answered by the library and recorded here.

@@ -9,12 +9,13 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{HeaderName, Response};
 use http_body::Body;
-use hyper::body::Incoming;
+
 use tokenwatch_model::outcome::UpstreamFailure;
 use tokenwatch_wire::encoding::Encoding;
 
-use crate::answer::AnswerBody;
+use crate::answer::{AnswerBody, consumed_by_batch};
 use crate::forward::clean_answer;
+use crate::line::Inflow;
 use crate::path::own_answer;
 use crate::refuse::upstream_failed;
 use crate::registry::KeyEntry;
@@ -27,7 +28,7 @@ const LIST_BYTES_MAX: usize = 8 << 20;
 pub(crate) async fn filtered_models(
     entry: &KeyEntry,
     ticket: Ticket,
-    response: Response<Incoming>,
+    response: Response<Inflow>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
     let filtered = match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
@@ -38,7 +39,7 @@ pub(crate) async fn filtered_models(
     };
     // What is no list can not be filtered, and so must not be shown.
     match filtered {
-        Some(filtered) => answer(head, filtered.into(), ticket),
+        Some(filtered) => answer(head, filtered.into(), ticket, Consumed::default()),
         None => upstream_failed(ticket, UpstreamFailure::Garbage, Consumed::default()),
     }
 }
@@ -47,22 +48,32 @@ pub(crate) async fn filtered_models(
 /// provider.
 pub(crate) async fn own_results_url(
     base: &str,
-    ticket: Ticket,
-    response: Response<Incoming>,
+    mut ticket: Ticket,
+    response: Response<Inflow>,
 ) -> Response<AnswerBody> {
     let (head, body) = response.into_parts();
     match read_plain(&head, body, ticket.gateway().settings().http.body_timeout).await {
         Ok(plain) => {
             let rewritten = tokenwatch_wire::models::rewrite_results_url(&plain, base);
-            answer(head, rewritten.map_or(plain, Bytes::from), ticket)
+            let consumed = consumed(&mut ticket, &head);
+            answer(head, rewritten.map_or(plain, Bytes::from), ticket, consumed)
         }
-        Err(failure) => upstream_failed(ticket, failure, Consumed::default()),
+        Err(failure) => {
+            // The batch may have been made all the same.
+            let consumed = consumed(&mut ticket, &head);
+            upstream_failed(ticket, failure, consumed)
+        }
     }
 }
 
-fn answer(mut head: Parts, body: Bytes, ticket: Ticket) -> Response<AnswerBody> {
+fn consumed(ticket: &mut Ticket, head: &Parts) -> Consumed {
+    let status = head.status.as_u16();
+    ticket.get().map_or_else(Consumed::default, |open| consumed_by_batch(&open.context, status))
+}
+
+fn answer(mut head: Parts, body: Bytes, ticket: Ticket, consumed: Consumed) -> Response<AnswerBody> {
     let id = ticket.id().to_string();
-    let mut answer = own_answer(ticket, head.status, body, Consumed::default());
+    let mut answer = own_answer(ticket, head.status, body, consumed);
     clean_answer(&mut head.headers, false);
     head.headers.remove(CONTENT_ENCODING);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -74,7 +85,7 @@ fn answer(mut head: Parts, body: Bytes, ticket: Ticket) -> Response<AnswerBody> 
 }
 
 /// Reads an answer whole, in time, and decodes it.
-async fn read_plain(head: &Parts, body: Incoming, within: Duration) -> Result<Bytes, UpstreamFailure> {
+async fn read_plain(head: &Parts, body: Inflow, within: Duration) -> Result<Bytes, UpstreamFailure> {
     let bytes = tokio::time::timeout(within, read(body)).await.map_err(|_| UpstreamFailure::Timeout)??;
     let coding = head.headers.get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
     let decoded = Encoding::from_header(coding)
@@ -85,7 +96,7 @@ async fn read_plain(head: &Parts, body: Incoming, within: Duration) -> Result<By
     }
 }
 
-async fn read(mut body: Incoming) -> Result<BytesMut, UpstreamFailure> {
+async fn read(mut body: Inflow) -> Result<BytesMut, UpstreamFailure> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_| UpstreamFailure::BodyBroken)?;

@@ -19,7 +19,9 @@ use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
-use tokenwatch_model::time::{HOUR, Timestamp};
+use tokenwatch_model::time::Timestamp;
+use tokenwatch_model::usage::TokenUsage;
+use tokenwatch_wire::price::Price;
 
 use crate::clamp::ClampMeters;
 use crate::flight::Flight;
@@ -27,10 +29,14 @@ use crate::registry::KeyEntry;
 
 mod census;
 mod checkpoint;
+mod contained;
+mod rebuild;
 mod view;
 
 pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
+use contained::Contained;
+pub use rebuild::Rebuild;
 pub use view::{KeyView, LiveTotals};
 
 /// A power of two; enough that two cores rarely meet.
@@ -52,11 +58,13 @@ pub(crate) struct Mind {
 struct InTheAir {
     flight: Arc<Flight>,
     watched: bool,
+    /// Money held for it beyond its reservation.
+    drawn: NanoUsd,
 }
 
 struct LiveKey {
     entry: Arc<KeyEntry>,
-    containments: Arc<[Containment]>,
+    contained: Contained,
     mind: Option<Box<Mind>>,
     flights: HashMap<RequestId, InTheAir>,
     in_flight_by_actor: HashMap<ActorId, u32>,
@@ -76,9 +84,9 @@ struct Body<'a> {
 impl LiveKey {
     /// The key and its mind; `None` while the mind is not loaded.
     fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
-        let Self { entry, containments, mind, flights, in_flight_by_actor, watched } = self;
+        let Self { entry, contained, mind, flights, in_flight_by_actor, watched } = self;
         let mind = mind.as_deref_mut()?;
-        Some((Body { entry, containments, flights, in_flight_by_actor, watched }, mind))
+        Some((Body { entry, containments: contained.known(), flights, in_flight_by_actor, watched }, mind))
     }
 }
 
@@ -116,6 +124,27 @@ impl From<Exceeded> for Denied {
     }
 }
 
+/// What a stream costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SoFar {
+    /// By now.
+    pub(crate) so_far: NanoUsd,
+    /// For some more.
+    pub(crate) slice: NanoUsd,
+}
+
+impl SoFar {
+    /// Output tokens that are held at once beyond what was used: few enough to leave room for others, and enough
+    /// that streams do not come back for every piece.
+    const SLICE_TOKENS: u64 = 512;
+
+    pub(crate) fn new(usage: &TokenUsage, price: &Price) -> Self {
+        let slice = TokenUsage { output: Self::SLICE_TOKENS, ..TokenUsage::default() };
+        let cost = |usage| tokenwatch_wire::price::cost(usage, price);
+        Self { so_far: cost(usage), slice: cost(&slice) }
+    }
+}
+
 /// A request let through.
 pub(crate) struct Admitted {
     pub(crate) reservation: Reservation,
@@ -150,14 +179,20 @@ impl Live {
             Some(live) if live.entry.revision > entry.revision => {}
             Some(live) => {
                 live.entry = entry;
-                if live.entry.usable(now).is_err() {
-                    live.flights.values().for_each(|air| air.flight.cut(Cut::Containment));
+                let cut = match live.entry.usable(now) {
+                    Ok(()) => None,
+                    Err(Refusal::Expired) => Some(Cut::Expired),
+                    Err(_) => Some(Cut::Containment),
+                };
+                for InTheAir { flight, .. } in live.flights.values() {
+                    flight.set_expiry(live.entry.expires);
+                    cut.into_iter().for_each(|cut| flight.cut(cut));
                 }
             }
             None => {
                 let live = LiveKey {
                     entry: entry.clone(),
-                    containments: Arc::new([]),
+                    contained: Contained::default(),
                     mind: None,
                     flights: HashMap::new(),
                     in_flight_by_actor: HashMap::new(),
@@ -169,32 +204,22 @@ impl Live {
     }
 
     /// Puts the containments of a key in place (all of them, in force or not) and cuts what they forbid.
-    /// A revision that is older than what is known is dropped.
+    /// A revision that is older than what is known, or was once known, is dropped.
     pub fn put_containments(&self, key: KeyId, containments: Vec<Containment>, now: Timestamp) {
         let mut shard = self.shard(key);
         let Some(live) = shard.keys.get_mut(&key) else { return };
-        let mut merged: HashMap<_, Containment> =
-            live.containments.iter().map(|c| (c.id, c.clone())).collect();
-        for containment in containments {
-            let newer = merged.get(&containment.id).is_none_or(|old| old.revision <= containment.revision);
-            if newer {
-                merged.insert(containment.id, containment);
-            }
-        }
-        let mut known: Vec<Containment> =
-            merged.into_values().filter(|c| c.in_force(now) || ended_lately(c, now)).collect();
-        known.sort_by_key(|c| (c.created, c.id));
+        live.contained.take(containments, now);
         for InTheAir { flight, .. } in live.flights.values() {
-            let forbidden = known.iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
-                Action::RefuseContext(context) => context.matches(&flight.context),
-                Action::Suspend | Action::Revoke => true,
-                Action::Watch | Action::Clamp(_) => false,
-            });
+            let forbidden =
+                live.contained.known().iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
+                    Action::RefuseContext(context) => context.matches(&flight.context),
+                    Action::Suspend | Action::Revoke => true,
+                    Action::Watch | Action::Clamp(_) => false,
+                });
             if forbidden {
                 flight.cut(Cut::Containment);
             }
         }
-        live.containments = known.into();
     }
 
     /// The entry of a key.
@@ -222,7 +247,8 @@ impl Live {
         let mut guard = self.shard(request.key);
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
         live.entry.usable(now).map_err(Denied::plain)?;
-        let LiveKey { entry, containments, mind, flights, in_flight_by_actor, watched } = live;
+        let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched } = live;
+        let containments = contained.known();
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
         // request is turned away rather than counted in an account that forgot what was spent.
         let mind = mind.as_mut().ok_or(Denied::plain(Refusal::Overloaded))?;
@@ -240,18 +266,32 @@ impl Live {
         let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let is_watched = verdict.decision != Decision::Forward;
         *watched += u32::from(is_watched);
-        flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched });
+        flight.set_expiry(entry.expires);
+        let drawn = NanoUsd::ZERO;
+        flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched, drawn });
         *in_flight_by_actor.entry(flight.actor).or_default() += 1;
         let (requests_room, tokens_room) = mind.account.room(now, &policy.limits);
         Ok(Admitted { reservation, decision: verdict.decision, requests_room, tokens_room })
     }
 
-    /// Whether a stream that has cost `so_far` has run past a budget.
-    pub(crate) fn is_overrun(&self, key: KeyId, now: Timestamp, held: NanoUsd, so_far: NanoUsd) -> bool {
-        let guard = self.shard(key);
-        let Some(live) = guard.keys.get(&key) else { return true };
-        let budgets = &live.entry.policy.budgets;
-        live.mind.as_ref().is_none_or(|mind| mind.account.is_overrun(now, budgets, held, so_far))
+    /// Holds what a running stream costs beyond what is `held` for it, and some more to go on with. What is held
+    /// then; `None` when the budgets have too little left and the stream is to be cut. So streams that run past their
+    /// reservations share what is left, and together overrun a budget by at most their last pieces.
+    pub(crate) fn cover(
+        &self,
+        flight: &Flight,
+        now: Timestamp,
+        held: NanoUsd,
+        cost: SoFar,
+    ) -> Option<NanoUsd> {
+        let mut guard = self.shard(flight.context.key);
+        let (body, mind) = guard.keys.get_mut(&flight.context.key).and_then(LiveKey::split)?;
+        let air = body.flights.get_mut(&flight.context.id)?;
+        let least = cost.so_far.minus(held);
+        let budgets = &body.entry.policy.budgets;
+        let taken = mind.account.draw(now, budgets, least, least + cost.slice)?;
+        air.drawn += taken;
+        Some(held + taken)
     }
 
     /// Ends a request: books what it consumed, teaches the engine, writes the journal, in one order for all.
@@ -272,13 +312,15 @@ impl Live {
         };
         let end = event.request.time.plus(event.duration_us);
         if let Some(reservation) = reservation {
+            let air = live.flights.remove(&event.request.id);
+            mind.account.give_back(air.as_ref().map_or(NanoUsd::ZERO, |air| air.drawn));
             if event.outcome.was_forwarded() {
                 mind.account.settle(reservation, end, event.usage.total(), event.cost);
             } else {
                 mind.account.cancel(reservation, event.request.time);
             }
             mind.clamps.book(live.containments, &event.request, end, event.cost);
-            if let Some(air) = live.flights.remove(&event.request.id) {
+            if let Some(air) = air {
                 *live.watched -= u32::from(air.watched);
                 let actor = air.flight.actor;
                 if let Some(count) = live.in_flight_by_actor.get_mut(&actor) {
@@ -301,16 +343,28 @@ impl Live {
         (findings, taken)
     }
 
-    /// Tells the engine what a person said, and writes it to the journal in order.
-    pub fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) {
+    /// Tells the engine what a person said, and writes it to the journal in order. False when the key's state is not
+    /// in memory, and nothing was told.
+    pub(crate) fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) -> bool {
         let mut guard = self.shard(feedback.key);
         let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
-            return;
+            return false;
         };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
         sink.push(JournalRecord::Feedback { key_seq, feedback: feedback.clone() });
+        true
+    }
+
+    /// Cuts the requests in flight of keys whose time is over: those that move do so by themselves, with their next
+    /// frame; this is for those that wait.
+    pub fn cut_expired(&self, now: Timestamp) {
+        for shard in &self.shards {
+            let guard = shard.lock();
+            let expired = guard.keys.values().filter(|live| live.entry.expires.is_some_and(|at| at <= now));
+            expired.flat_map(|live| live.flights.values()).for_each(|air| air.flight.look_at_expiry(|| now));
+        }
     }
 
     /// Cuts every request in flight: the gateway shuts down and their time is over.
@@ -321,15 +375,6 @@ impl Live {
             }
         }
     }
-}
-
-/// How long a containment that has ended is remembered, so that a slow fill with an older revision of it does
-/// not put it in force again.
-const ENDED_KEPT: u64 = HOUR;
-
-fn ended_lately(containment: &Containment, now: Timestamp) -> bool {
-    let ended = containment.lifted.as_ref().map(|(at, _)| *at).or(containment.expires);
-    ended.is_some_and(|ended| now < ended.plus(ENDED_KEPT))
 }
 
 fn check_containments(containments: &[Containment], request: &RequestContext) -> Result<(), Denied> {

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use smol_str::SmolStr;
 use tokenwatch_model::account::Ask;
 use tokenwatch_model::outcome::{Outcome, Refusal};
-use tokenwatch_model::provider::Endpoint;
+use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_model::scope::ScopeQuery;
+use tokenwatch_model::usage::PriceSource;
 use tokenwatch_wire::encoding::{self, DecodeError, Encoding};
+use tokenwatch_wire::price::Price;
 use tokenwatch_wire::request::ParsedRequest;
 use tokenwatch_wire::route::BodyKind;
 
@@ -189,6 +192,9 @@ pub(crate) fn stop_of_body(error: ReadBodyError) -> Stop {
             format!("The body is larger than the {max} bytes allowed."),
         ),
         ReadBodyError::Timeout => Stop::plain(Refusal::BodyTimeout),
+        ReadBodyError::TooManyPieces => {
+            Stop::because(Refusal::BadHttp, "the body comes in too many pieces: send larger ones")
+        }
         ReadBodyError::Broken => {
             Stop::because(Refusal::BadHttp, "the body broke off or its framing is wrong")
         }
@@ -267,18 +273,39 @@ fn take_parsed(
     context.shape = parsed.shape;
     context.input_tokens_estimate = parsed.input_tokens_estimate;
     context.output_tokens_max = parsed.output_tokens_max;
-    open.price = settings.prices.find(&heard.target.provider.prices_as, &open.context.model);
-    if !consumes_tokens(open.context.endpoint) {
+    let provider = &heard.target.provider;
+    open.price = settings.prices.find(&provider.prices_as, &open.context.model);
+    // What an OpenAI batch consumes stands in a file that nobody here reads.
+    let is_unread = open.context.endpoint == Endpoint::Batches && provider.dialect == Dialect::OpenAi;
+    if !consumes_tokens(open.context.endpoint) || is_unread {
         return Ask { tokens: 0, cost: Default::default() };
     }
+    let reserve = settings.reserve_output_tokens;
     let output = match open.context.endpoint {
         Endpoint::Embeddings | Endpoint::Moderations => 0,
-        _ if parsed.output_tokens_max > 0 => parsed.output_tokens_max,
-        _ => settings.reserve_output_tokens.saturating_mul(parsed.n.max(1)),
+        _ => parsed.output_tokens_stated.saturating_add(reserve.saturating_mul(parsed.outputs_unlimited)),
     };
+    if open.context.endpoint == Endpoint::Batches {
+        open.context.output_tokens_max = output;
+        open.price = batch_price(settings, &provider.prices_as, open.price, &parsed.further_models);
+    }
     let input = open.context.input_tokens_estimate;
     open.context.cost_worst = tokenwatch_wire::price::worst_case(input, output, &open.price.0);
     Ask { tokens: input.saturating_add(output), cost: open.context.cost_worst }
+}
+
+/// A batch is priced as a whole, at the dearest of its models: how its tokens spread over them is not kept.
+fn batch_price(
+    settings: &Settings,
+    prices_as: &str,
+    first: (Price, PriceSource),
+    further: &[SmolStr],
+) -> (Price, PriceSource) {
+    let others = further.iter().map(|model| settings.prices.find(prices_as, model));
+    let (price, source) = others.fold(first, |(dearest, source), (price, other)| {
+        (dearest.max(price), if other == PriceSource::Exact { source } else { other })
+    });
+    (price.in_batch(), source)
 }
 
 pub(crate) const fn consumes_tokens(endpoint: Endpoint) -> bool {
@@ -339,9 +366,8 @@ pub(crate) struct Admission {
 
 /// Prices a request by the model that answered, where the model asked for has no price of its own.
 pub(crate) fn reprice(settings: &Settings, ticket: &mut Ticket, model: &str) {
-    use tokenwatch_model::usage::PriceSource;
     let Some(open) = ticket.get() else { return };
-    if open.price.1 == PriceSource::Exact {
+    if open.price.1 == PriceSource::Exact || open.context.endpoint == Endpoint::Batches {
         return;
     }
     let prices_as = settings

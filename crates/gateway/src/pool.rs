@@ -4,12 +4,11 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -18,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::body::{OutBody, ReadBodyError};
+use crate::line::{Inflow, Line};
 use crate::settings::Origin;
 
 /// Idle connections kept per origin and worker.
@@ -25,22 +25,20 @@ const IDLE_MAX: usize = 1024;
 /// Shorter than the keep-alive time of common servers (nginx 75 s, AWS load balancers 60 s), so that a pooled
 /// connection is rarely one that the server is just closing.
 const IDLE_TIME: Duration = Duration::from_secs(50);
+/// Pause between two looks for idle connections that are old or closed.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 struct Idle {
-    sender: SendRequest<OutBody>,
+    line: Line,
     since: Instant,
 }
 
 /// Pool of one worker.
 pub(crate) struct Pool {
     idle: Mutex<HashMap<Origin, Vec<Idle>>>,
+    /// Whether a task looks after the idle ones.
+    tidied: AtomicBool,
     tls: Arc<rustls::ClientConfig>,
-}
-
-/// A connection taken for one exchange; goes back with [`Pool::give_back`] when the answer was read whole.
-pub(crate) struct Taken {
-    sender: SendRequest<OutBody>,
-    reused: bool,
 }
 
 /// Why an exchange failed before the answer's head.
@@ -53,37 +51,52 @@ pub(crate) struct ExchangeError {
 
 impl Pool {
     pub(crate) fn new(tls: Arc<rustls::ClientConfig>) -> Self {
-        Self { idle: Mutex::default(), tls }
+        Self { idle: Mutex::default(), tidied: AtomicBool::new(false), tls }
     }
 
-    fn take_idle(&self, origin: &Origin) -> Option<Taken> {
+    fn take_idle(&self, origin: &Origin) -> Option<Line> {
         let mut idle = self.idle.lock();
         let list = idle.get_mut(origin)?;
         // The most recent first: the others grow old and are dropped.
-        while let Some(Idle { sender, since }) = list.pop() {
+        while let Some(Idle { mut line, since }) = list.pop() {
             if since.elapsed() > IDLE_TIME {
                 list.clear();
                 break;
             }
-            if !sender.is_closed() {
-                return Some(Taken { sender, reused: true });
+            if line.is_open() {
+                return Some(line);
             }
         }
         None
     }
 
     /// Returns a connection whose answer was read to its end.
-    pub(crate) fn give_back(&self, origin: &Origin, taken: Taken) {
-        if taken.sender.is_closed() {
-            return;
+    pub(crate) fn give_back(self: &Arc<Self>, origin: &Origin, line: Line) {
+        {
+            let mut idle = self.idle.lock();
+            if !idle.contains_key(origin) {
+                idle.insert(origin.clone(), Vec::new());
+            }
+            if let Some(list) = idle.get_mut(origin).filter(|list| list.len() < IDLE_MAX) {
+                list.push(Idle { line, since: Instant::now() });
+            }
         }
+        if !self.tidied.swap(true, Ordering::AcqRel) {
+            tokio::spawn(tidy(Arc::downgrade(self)));
+        }
+    }
+
+    /// Drops idle connections that are old or that the provider has closed; false when none is left.
+    fn drop_stale(&self) -> bool {
         let mut idle = self.idle.lock();
-        if !idle.contains_key(origin) {
-            idle.insert(origin.clone(), Vec::new());
+        for list in idle.values_mut() {
+            list.retain_mut(|idle| idle.since.elapsed() <= IDLE_TIME && idle.line.is_open());
         }
-        if let Some(list) = idle.get_mut(origin).filter(|list| list.len() < IDLE_MAX) {
-            list.push(Idle { sender: taken.sender, since: Instant::now() });
+        idle.retain(|_, list| !list.is_empty());
+        if idle.is_empty() {
+            self.tidied.store(false, Ordering::Release);
         }
+        !idle.is_empty()
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -93,32 +106,25 @@ impl Pool {
         mut request: Request<OutBody>,
         connect_timeout: Duration,
         answer_timeout: Duration,
-    ) -> Result<(Response<Incoming>, Taken), ExchangeError> {
+    ) -> Result<Response<Inflow>, ExchangeError> {
         // Every pooled connection may turn out closed before anything was written; a fresh one ends the loop.
         loop {
-            let mut taken = match self.take_idle(origin) {
-                Some(taken) => taken,
+            let idle = self.take_idle(origin);
+            let reused = idle.is_some();
+            let line = match idle {
+                Some(line) => line,
                 None => match tokio::time::timeout(connect_timeout, self.connect(origin)).await {
-                    Ok(Ok(taken)) => taken,
+                    Ok(Ok(line)) => line,
                     Ok(Err(detail)) => return Err(connect_failed(detail)),
                     Err(_) => return Err(connect_failed("connecting took too long".to_owned())),
                 },
             };
-            // A connection that does not become ready still sends an earlier request.
-            let ready = tokio::time::timeout(connect_timeout, taken.sender.ready()).await;
-            if !matches!(ready, Ok(Ok(()))) {
-                if taken.reused {
-                    continue;
-                }
-                return Err(connect_failed("closed by the provider at once".to_owned()));
-            }
-            let reused = taken.reused;
-            let sending = taken.sender.try_send_request(request);
-            match tokio::time::timeout(answer_timeout, sending).await {
-                Ok(Ok(response)) => return Ok((response, taken)),
+            match tokio::time::timeout(answer_timeout, line.exchange(request)).await {
+                Ok(Ok(response)) => return Ok(response),
                 Ok(Err(mut error)) => match error.take_message() {
                     Some(unsent) if reused => request = unsent,
-                    _ => return Err(answer_failed(error.error())),
+                    Some(_) => return Err(connect_failed("closed by the provider at once".to_owned())),
+                    None => return Err(answer_failed(error.error())),
                 },
                 Err(_) => {
                     let detail = "no answer in time".to_owned();
@@ -128,7 +134,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<Taken, String> {
+    async fn connect(&self, origin: &Origin) -> Result<Line, String> {
         let addresses = tokio::net::lookup_host((origin.host.trim_matches(['[', ']']), origin.port))
             .await
             .map_err(|error| format!("the name {} can not be resolved: {error}", origin.host))?;
@@ -142,7 +148,7 @@ impl Pool {
         Err(last)
     }
 
-    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<Taken, String> {
+    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<Line, String> {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         if !origin.tls {
             return start(TokioIo::new(stream)).await;
@@ -157,18 +163,21 @@ impl Pool {
     }
 }
 
-async fn start<I>(io: I) -> Result<Taken, String>
+/// Looks after the idle connections of a pool until there are none.
+async fn tidy(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        if !pool.upgrade().is_some_and(|pool| pool.drop_stale()) {
+            return;
+        }
+    }
+}
+
+async fn start<I>(io: I) -> Result<Line, String>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(256 * 1024)
-        .handshake(io)
-        .await
-        .map_err(|error| error.to_string())?;
-    // The task lives as long as the connection and reports through the sender.
-    tokio::spawn(connection.with_upgrades());
-    Ok(Taken { sender, reused: false })
+    Line::open(io).await.map_err(|error| error.to_string())
 }
 
 fn connect_failed(detail: String) -> ExchangeError {

@@ -93,6 +93,7 @@ pub(crate) fn report_cut(
         Cut::Containment => Refusal::ContextRefused,
         Cut::Budget => Refusal::Budget(BudgetWindow::Total),
         Cut::Shutdown => Refusal::Overloaded,
+        Cut::Expired => Refusal::Expired,
     };
     let request_id = id.to_string();
     let refused = refuse::refuse(&Refusing {

@@ -104,12 +104,11 @@ fn check_framing(headers: &HeaderMap) -> Result<(), BadHead> {
 /// Header fields that never travel on: hop by hop (RFC 9110 §7.6.1), proxy credentials, and overrides that
 /// could make an upstream route or authenticate differently from what was admitted.
 pub(crate) fn is_hop_or_override(name: &HeaderName) -> bool {
-    const DROPPED: [&str; 24] = [
+    const DROPPED: [&str; 22] = [
         "connection",
         "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
+        // Old gateways turn it into a variable that chooses a proxy for what runs behind them.
+        "proxy",
         "te",
         "trailer",
         "transfer-encoding",
@@ -131,7 +130,7 @@ pub(crate) fn is_hop_or_override(name: &HeaderName) -> bool {
         "openai-project",
         "anthropic-workspace-id",
     ];
-    DROPPED.contains(&name.as_str())
+    DROPPED.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
 }
 
 /// Names listed in `Connection`: hop by hop too, except fields that frame or authenticate the message.

@@ -25,5 +25,6 @@ pub(crate) fn request(key: KeyId) -> RequestContext {
         output_tokens_max: 100,
         cost_worst: NanoUsd::from_cents(1),
         request_bytes: 100,
+        siblings: Default::default(),
     }
 }

@@ -72,6 +72,7 @@ impl Ticket {
             output_tokens_max: 0,
             cost_worst: NanoUsd::ZERO,
             request_bytes: 0,
+            siblings: Default::default(),
         };
         let open = Open {
             context,
@@ -110,6 +111,13 @@ impl Ticket {
             let usage = TokenUsage { input: open.context.input_tokens_estimate, ..TokenUsage::default() };
             Consumed { usage, source: UsageSource::Estimated }
         })
+    }
+
+    /// Why it was cut, if it was; cuts it when its key's time is over.
+    pub(crate) fn look_for_cut(&self) -> Option<Cut> {
+        let flight = self.open.as_ref()?.flight.as_ref()?;
+        flight.look_at_expiry(|| self.gateway.now());
+        flight.is_cut()
     }
 
     pub(crate) fn gateway(&self) -> &Arc<Gateway> {
@@ -175,6 +183,7 @@ fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
         response_bytes: open.response_bytes,
         first_byte_us: open.first_byte_us,
         duration_us,
+        completion: 0,
     };
     RequestEnded { event: &event, dialect: Some(open.dialect) }.emit(&gateway.metrics);
     let contained = matches!(outcome, Outcome::Refused(refusal) if refusal.is_containment());

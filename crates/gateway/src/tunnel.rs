@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use smol_str::SmolStr;
@@ -23,14 +23,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::answer::AnswerBody;
 use crate::body::OutBody;
+use crate::breaker::Permit;
 use crate::credential::decode_percent;
 use crate::flight::Flight;
-use crate::forward::{clean_answer, outgoing_headers, until_cut};
+use crate::forward::{clean_answer, outgoing_headers, report, tries_next, until_cut};
 use crate::gateway::Gateway;
+use crate::line::Inflow;
+use crate::live::SoFar;
 use crate::path::{Heard, Prepared, admit, header};
 use crate::pool::Pool;
 use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
-use crate::settings::{Settings, credential_field};
+use crate::settings::{Provider, Settings, credential_field};
 use crate::ticket::{Consumed, Ticket};
 
 /// Time without a byte in either direction after which a tunnel ends.
@@ -73,39 +76,102 @@ pub(crate) async fn open(
         return refuse(&settings, ticket, stop);
     }
     let provider = heard.target.provider.clone();
-    let Some(value) = provider.credentials.iter().find_map(|credential| credential.value()) else {
-        return refuse(&settings, ticket, Stop::plain(Refusal::NoProviderCredential));
-    };
-    let mut request = Request::new(OutBody::Whole(None));
-    *request.uri_mut() = heard.target.path_and_query.parse().unwrap_or_default();
-    *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = outgoing_headers(&parts.headers, false, true, &provider);
-    let headers = request.headers_mut();
-    clean_protocols(headers);
-    headers.insert(credential_field(provider.dialect), (*value).clone());
+    let mut headers = outgoing_headers(&parts.headers, false, true, &provider);
+    clean_protocols(&mut headers);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    if let Some(open) = ticket.get() {
-        open.forwarded = true;
-    }
-    let http = &settings.http;
+    let uri: Uri = heard.target.path_and_query.parse().unwrap_or_default();
     let flight = ticket.get().and_then(|open| open.flight.clone());
-    let exchange = pool.exchange(&provider.origin, request, http.connect_timeout, http.answer_timeout);
-    let exchanged = match until_cut(flight, exchange).await {
-        Ok(exchanged) => exchanged,
+    let reaching = reach(&settings, &pool, &provider, &mut ticket, |value| {
+        let mut request = Request::new(OutBody::Whole(None));
+        *request.uri_mut() = uri.clone();
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers.clone();
+        request.headers_mut().insert(credential_field(provider.dialect), value);
+        request
+    });
+    let reached = match until_cut(flight, reaching).await {
+        Ok(reached) => reached,
         // The ticket ends as cut when it is dropped.
         Err(cut) => return report_cut(&settings, provider.dialect, ticket.id(), cut),
     };
-    match exchanged {
-        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+    match reached {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             switch(ticket, response, client, ask.cost)
         }
-        Ok((response, _)) => {
+        Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+            let message = "The provider refuses the gateway's credential.";
+            refuse(&settings, ticket, Stop::because(Refusal::NoProviderCredential, message))
+        }
+        Ok(response) => {
             tracing::info!(provider.name = %provider.name, status = response.status().as_u16(), "upgrade refused by the provider");
             upstream_failed(ticket, UpstreamFailure::Garbage, Consumed::default())
         }
-        Err(error) => upstream_failed(ticket, error.failure, Consumed::default()),
+        Err(Unreached::Failed(failure)) => upstream_failed(ticket, failure, Consumed::default()),
+        Err(Unreached::NotAsked(stop)) => refuse(&settings, ticket, stop),
     }
+}
+
+/// Why the provider gave no answer.
+enum Unreached {
+    /// It was asked and failed.
+    Failed(UpstreamFailure),
+    /// It was not asked.
+    NotAsked(Stop),
+}
+
+/// Asks with one credential after the other, as other requests do: one whose circuit is open is passed over, the next
+/// one is tried where it may do better, and each breaker hears how it went. What becomes of a session that is open
+/// says nothing about the provider's health, so no breaker hears of it.
+async fn reach(
+    settings: &Settings,
+    pool: &Pool,
+    provider: &Provider,
+    ticket: &mut Ticket,
+    request: impl Fn(HeaderValue) -> Request<OutBody>,
+) -> Result<Response<Inflow>, Unreached> {
+    let gateway = ticket.gateway().clone();
+    let http = &settings.http;
+    let mut wait: Option<Duration> = None;
+    let mut last = None;
+    for credential in &provider.credentials {
+        let Some(value) = credential.value() else { continue };
+        if let Permit::Open(left) = credential.breaker.lock().permit(gateway.uptime()) {
+            wait = Some(wait.map_or(left, |wait| wait.min(left)));
+            continue;
+        }
+        if let Some(open) = ticket.get() {
+            open.forwarded = true;
+        }
+        let asked = request((*value).clone());
+        match pool.exchange(&provider.origin, asked, http.connect_timeout, http.answer_timeout).await {
+            Ok(response) => {
+                report(credential, response.status(), gateway.uptime());
+                let ends = !tries_next(response.status());
+                last = Some(Ok(response));
+                if ends {
+                    break;
+                }
+            }
+            Err(error) => {
+                credential.breaker.lock().fail(gateway.uptime());
+                tracing::warn!(provider.name = %provider.name, failure = ?error.failure, detail = %error.detail, "provider failed");
+                // An answer of another credential tells more than this.
+                last = last.or(Some(Err(Unreached::Failed(error.failure))));
+                if error.failure != UpstreamFailure::Connect {
+                    break;
+                }
+            }
+        }
+    }
+    let none = || Stop::plain(Refusal::NoProviderCredential);
+    last.unwrap_or_else(|| {
+        let held_back = wait.map(|wait| Stop {
+            retry_after_us: Some(wait.as_micros() as u64),
+            ..Stop::plain(Refusal::CircuitOpen)
+        });
+        Err(Unreached::NotAsked(held_back.unwrap_or_else(none)))
+    })
 }
 
 /// The model in a query. What another reader could take for another model is an error: named twice, or
@@ -150,7 +216,7 @@ fn ask(settings: &Settings, ticket: &mut Ticket) -> Ask {
 
 fn switch(
     mut ticket: Ticket,
-    mut response: Response<hyper::body::Incoming>,
+    mut response: Response<Inflow>,
     client: OnUpgrade,
     held: NanoUsd,
 ) -> Response<AnswerBody> {
@@ -186,7 +252,8 @@ struct Session {
     gateway: Arc<Gateway>,
     flight: Option<Arc<Flight>>,
     price: Price,
-    held: NanoUsd,
+    /// In nanodollars. Both directions are copied by one task, so it is read and set without a race.
+    held: AtomicU64,
     started: Instant,
     up: AtomicU64,
     down: AtomicU64,
@@ -209,7 +276,7 @@ impl Session {
             gateway,
             flight,
             price,
-            held,
+            held: AtomicU64::new(held.0),
             started: Instant::now(),
             up: zero(),
             down: zero(),
@@ -222,12 +289,16 @@ impl Session {
         moved.fetch_add(bytes, Ordering::Relaxed);
         self.moved_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
         let usage = estimate(self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed));
-        let so_far = tokenwatch_wire::price::cost(&usage, &self.price);
+        let cost = SoFar::new(&usage, &self.price);
         let Some(flight) = &self.flight else { return };
-        flight.cost_so_far.store(so_far.0, Ordering::Relaxed);
-        let live = &self.gateway.live;
-        if so_far > self.held && live.is_overrun(flight.context.key, self.gateway.now(), self.held, so_far) {
-            flight.cut(Cut::Budget);
+        flight.look_at_expiry(|| self.gateway.now());
+        flight.cost_so_far.store(cost.so_far.0, Ordering::Relaxed);
+        let held = NanoUsd(self.held.load(Ordering::Relaxed));
+        if cost.so_far > held {
+            match self.gateway.live.cover(flight, self.gateway.now(), held, cost) {
+                Some(held) => self.held.store(held.0, Ordering::Relaxed),
+                None => flight.cut(Cut::Budget),
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! The account of one key: sliding request and token windows, concurrency, money spent and reserved.
 //!
-//! Invariant: for every budget, spent + reserved never exceeds it through [`Account::reserve`]; the truth
-//! settled later may exceed a reservation by at most what that one request really cost beyond it.
+//! Invariant: for every budget, spent + reserved never exceeds it through [`Account::reserve`] or
+//! [`Account::draw`]; the truth settled later may exceed what was held by at most what that one request really cost
+//! beyond it. A stream that draws before it goes on has cost at most its last piece beyond.
 //! Reservations live in memory only: a crash forgets them together with the requests they were for.
 
 use serde::{Deserialize, Serialize};
@@ -321,22 +322,35 @@ impl Account {
         self.in_flight
     }
 
-    /// Whether a request in flight that has cost `so_far` and holds `reservation` has run past a budget:
-    /// its stream is then cut.
-    pub fn is_overrun(&self, now: Timestamp, budgets: &Budgets, held: NanoUsd, so_far: NanoUsd) -> bool {
-        let beyond = so_far.minus(held);
-        if beyond == NanoUsd::ZERO {
-            return false;
-        }
-        [
+    /// Holds more money for a request in flight, beyond its reservation: `want`, or what is left of the budgets if
+    /// that is at least `least`. What was taken, to be given back by [`Account::give_back`]; `None` when there is
+    /// too little: its stream is then cut.
+    pub fn draw(
+        &mut self,
+        now: Timestamp,
+        budgets: &Budgets,
+        least: NanoUsd,
+        want: NanoUsd,
+    ) -> Option<NanoUsd> {
+        let left = [
             (BudgetWindow::Day, budgets.day),
             (BudgetWindow::Month, budgets.month),
             (BudgetWindow::Total, budgets.total),
         ]
         .into_iter()
-        .any(|(window, budget)| {
-            budget.is_some_and(|budget| self.spent(window, now) + self.reserved + beyond > budget)
-        })
+        .filter_map(|(window, budget)| Some(budget?.minus(self.spent(window, now)).minus(self.reserved)))
+        .min();
+        let taken = left.map_or(want, |left| want.min(left));
+        if taken < least {
+            return None;
+        }
+        self.reserved += taken;
+        Some(taken)
+    }
+
+    /// Gives back what [`Account::draw`] took, when its request ends.
+    pub fn give_back(&mut self, drawn: NanoUsd) {
+        self.reserved = self.reserved.minus(drawn);
     }
 
     /// Room in the tightest request limit and the tightest token limit, for `x-ratelimit-*` headers.

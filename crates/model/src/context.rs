@@ -46,6 +46,55 @@ pub struct Shape {
     pub messages: u32,
     /// Tools offered.
     pub tool_count: u32,
+    /// Sketch of what the prompt is about: prompts that share most words differ in few bits (SimHash).
+    pub topic: u64,
+    /// Which phrase rules matched the prompt, one bit a rule; the rules' text stays in the request path.
+    pub phrases: u32,
+}
+
+/// What the owner's other keys know of a request: evidence from outside the key. The gateway looks it up when a
+/// request arrives and it is kept with the event, so a replay needs no other key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Siblings {
+    /// How many other keys of the owner have learned enough to be asked; 0 when there is none.
+    pub keys: u16,
+    /// Which of the request's values at least one of them knows.
+    pub known: SiblingsKnow,
+}
+
+/// Values of a request that the owner's other keys know, as bits. New ones are appended: they are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SiblingsKnow(pub u8);
+
+impl SiblingsKnow {
+    /// The block of addresses.
+    pub const PREFIX: Self = Self(1);
+    /// The autonomous system.
+    pub const NETWORK: Self = Self(1 << 1);
+    /// The country.
+    pub const COUNTRY: Self = Self(1 << 2);
+    /// The client family.
+    pub const FAMILY: Self = Self(1 << 3);
+    /// The client's version.
+    pub const VERSION: Self = Self(1 << 4);
+    /// The TLS print.
+    pub const TLS: Self = Self(1 << 5);
+    /// The model.
+    pub const MODEL: Self = Self(1 << 6);
+    /// The prompt template.
+    pub const TEMPLATE: Self = Self(1 << 7);
+
+    /// Whether all of `other`'s values are known.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These and the others.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// Everything known of a request before it is forwarded: what the engine judges.
@@ -79,4 +128,6 @@ pub struct RequestContext {
     pub cost_worst: NanoUsd,
     /// Body length in bytes.
     pub request_bytes: u64,
+    /// What the owner's other keys know of it.
+    pub siblings: Siblings,
 }

@@ -35,6 +35,9 @@ pub struct UsageEvent {
     pub first_byte_us: u64,
     /// Arrival to end, in microseconds.
     pub duration_us: u64,
+    /// Sketch of the answer's text, keyed like the hashes of [`Shape`](crate::context::Shape): answers that share
+    /// most words differ in few bits (SimHash). 0 when there was no text or it was not looked at.
+    pub completion: u64,
 }
 
 impl UsageEvent {

@@ -14,12 +14,16 @@ use crate::time::Timestamp;
 pub enum IncidentState {
     /// Found, nothing in force.
     Open,
-    /// Found, and a containment is in force.
+    /// Found, and a containment is in force. What is stored can say so for longer than it is true: time alone ends
+    /// containments.
     Contained,
     /// Closed as a real theft.
     Resolved,
     /// Closed as "it was us" or a false alarm.
     Dismissed,
+    /// Found, and what was in force has run out: nothing is in force, and nobody has closed it. Never stored; it
+    /// follows from the containments and the time.
+    Expired,
 }
 
 impl IncidentState {
@@ -30,12 +34,13 @@ impl IncidentState {
             Self::Contained => "contained",
             Self::Resolved => "resolved",
             Self::Dismissed => "dismissed",
+            Self::Expired => "expired",
         }
     }
 
     /// Whether somebody still has to look.
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Open | Self::Contained)
+        matches!(self, Self::Open | Self::Contained | Self::Expired)
     }
 }
 

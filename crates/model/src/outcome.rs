@@ -229,11 +229,13 @@ pub enum Cut {
     Containment,
     /// The gateway shut down before the stream ended.
     Shutdown,
+    /// The key's time was over.
+    Expired,
 }
 
 impl Cut {
     /// Every reason, in the order on disk.
-    pub const ALL: [Self; 3] = [Self::Budget, Self::Containment, Self::Shutdown];
+    pub const ALL: [Self; 4] = [Self::Budget, Self::Containment, Self::Shutdown, Self::Expired];
 
     /// Stable name for metrics and tables.
     pub const fn code(self) -> &'static str {
@@ -241,6 +243,7 @@ impl Cut {
             Self::Budget => "budget",
             Self::Containment => "containment",
             Self::Shutdown => "shutdown",
+            Self::Expired => "expired",
         }
     }
 

@@ -29,6 +29,11 @@ pub fn approve(id: IncidentId, action: &Action) -> String {
     format!("tokenwatch incident approve {id} {}", action.name())
 }
 
+/// Stops all of a key for some hours.
+pub fn suspend(key_name: &str, id: IncidentId) -> String {
+    format!("tokenwatch incident contain {key_name} --action suspend --reason \"incident {id}\" --for 4h")
+}
+
 /// Gives the owner a new credential while the old one is being contained.
 pub fn rotate(key_name: &str) -> String {
     format!("tokenwatch key issue --name {key_name}-next")

@@ -7,6 +7,8 @@
 //!              └── dismiss ─────────────┘──► dismissed   it was us: everything lifted, contexts trusted
 //! ```
 //!
+//! A contained one whose containments ran out is `expired`: no transition, but what [`as_of`] says of it.
+//!
 //! Invariants:
 //! * A closed incident is never opened again: a thief who comes back is a new incident.
 //! * Adding a finding that is already in it changes nothing, so that delivery may repeat.
@@ -337,6 +339,34 @@ pub(crate) fn settle_state<'a>(
         incident.state = IncidentState::Open;
     }
 }
+
+/// The incident as it stands now. One that is stored as contained is [`IncidentState::Expired`] once nothing is in
+/// force for it any more, and its story says since when, if that is known.
+///
+/// `containments` are those of its key, or all that are in force; others are ignored.
+#[must_use]
+pub fn as_of(incident: &Incident, containments: &[Containment], now: Timestamp) -> Incident {
+    let mut incident = incident.clone();
+    let contains = |c: &&Containment| belongs(&incident, c) && c.action != Action::Watch;
+    if incident.state != IncidentState::Contained
+        || containments.iter().filter(contains).any(|c| c.in_force(now))
+    {
+        return incident;
+    }
+    let ended = |c: &Containment| c.lifted.as_ref().map(|(at, _)| *at).or(c.expires);
+    let ended = containments.iter().filter(contains).filter_map(ended).max();
+    incident.state = IncidentState::Expired;
+    if let Some(ended) = ended {
+        let at =
+            incident.timeline.iter().position(|line| line.time > ended).unwrap_or(incident.timeline.len());
+        let what = EXPIRED.to_owned();
+        incident.timeline.insert(at, TimelineEntry { time: ended, who: SmolStr::new(SELF), what });
+    }
+    incident
+}
+
+/// What a story says when time ended the last containment.
+pub(crate) const EXPIRED: &str = "what was in force ran out: nothing is contained any more";
 
 /// Microseconds from the thief's first request to the finding: the time to detect.
 pub const fn time_to_detect_us(incident: &Incident) -> u64 {

@@ -10,7 +10,7 @@ use tokenwatch_model::time::{Timestamp, human_span};
 
 use crate::commands;
 use crate::effects::PROPOSED;
-use crate::incident::{time_to_contain_us, time_to_detect_us};
+use crate::incident::{EXPIRED, time_to_contain_us, time_to_detect_us};
 use crate::words::{age, clean, clock, count, grouped, key_name, odds, rarity};
 
 /// Lines of the story shown from its beginning and from its end; the rest is in `--json`.
@@ -20,7 +20,8 @@ const SHOWN_TAIL: usize = 10;
 const SHOWN_FINDINGS: usize = 3;
 const SHOWN_REASONS: usize = 6;
 
-/// One line for lists: id, state, severity, age, title, cost.
+/// One line for lists: id, state, severity, age, title, cost. The incident as it stands now, see
+/// [`crate::incident::as_of`].
 pub fn one_line(incident: &Incident, now: Timestamp) -> String {
     format!(
         "{} {:<9} {:<8} {:>6} ago  {}  ({} served, {} refused, {})",
@@ -35,7 +36,8 @@ pub fn one_line(incident: &Incident, now: Timestamp) -> String {
     )
 }
 
-/// The whole story: what happened, how sure and why, what was done, what it cost so far, what to press.
+/// The whole story: what happened, how sure and why, what was done, what it cost so far, what to press. The incident
+/// as it stands now, see [`crate::incident::as_of`].
 pub fn describe(incident: &Incident, key: &Key, owner: Option<&Owner>, now: Timestamp) -> String {
     let mut text = String::new();
     // Writing to a String can not fail; the results are collected so that none is dropped unseen.
@@ -103,10 +105,16 @@ fn write_what_happened(text: &mut String, incident: &Incident) -> Written {
         }
     }
     match time_to_contain_us(incident) {
-        Some(0) => writeln!(text, "contained at once."),
-        Some(us) => writeln!(text, "contained {} later.", human_span(us)),
-        None => writeln!(text, "and nothing is contained."),
+        Some(0) => writeln!(text, "contained at once.")?,
+        Some(us) => writeln!(text, "contained {} later.", human_span(us))?,
+        None => writeln!(text, "and nothing is contained.")?,
     }
+    if incident.state == IncidentState::Expired {
+        let since = incident.timeline.iter().rfind(|line| line.what == EXPIRED);
+        let since = since.map(|line| format!(" since {}", clock(line.time))).unwrap_or_default();
+        writeln!(text, "  What was in force ran out: nothing is contained any more{since}.")?;
+    }
+    Ok(())
 }
 
 fn write_how_sure(text: &mut String, incident: &Incident) -> Written {
@@ -180,7 +188,13 @@ fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
     let id = incident.id;
     let mut line = |command: String, what: &str| writeln!(text, "  {command}\n      {what}");
     match incident.state {
-        IncidentState::Open | IncidentState::Contained => {
+        IncidentState::Open | IncidentState::Contained | IncidentState::Expired => {
+            if incident.state == IncidentState::Expired {
+                line(
+                    commands::suspend(&key_name(key), id),
+                    "stops all of the key, its owner too, should the thief still be there",
+                )?;
+            }
             if incident.timeline.iter().any(|entry| entry.what.starts_with(PROPOSED)) {
                 line(commands::show_plan(id), "shows what was only proposed, and how to approve each step")?;
             }

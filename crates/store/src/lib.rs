@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | `state.db` | keys, owners, containments, incidents, feedback, admin tokens, audit chain | nothing acknowledged |
 //! | `checkpoints.db` | learned state and account of each key | nothing acknowledged; can be replayed |
-//! | `journal/` | records as they happen | the last 100 ms |
+//! | `journal/` | records as they happen | what was not synced: the last 100 ms on a disk that keeps up |
 //! | `archive/` | the same as Parquet, by hour; see `docs/events.md` | nothing: what it is made from goes last |
 //! | `shape.key` | the key of prompt hashes | nothing |
 //!

@@ -6,7 +6,7 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::client::Client;
 use tokenwatch_model::containment::{Action, Containment, ContextMatch};
-use tokenwatch_model::context::{RequestContext, Shape, Source};
+use tokenwatch_model::context::{RequestContext, Shape, Siblings, SiblingsKnow, Source};
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::finding::{Actor, Feedback, Finding, Reason, Says, Severity, Tier};
 use tokenwatch_model::id::{ActorId, ContainmentId, IncidentId, KeyId, OwnerId, RequestId};
@@ -79,11 +79,14 @@ pub(crate) fn event(n: u64) -> UsageEvent {
                 prompt: r,
                 messages: 1 + (r >> 17) as u32 % 9,
                 tool_count: (r >> 19) as u32 % 4,
+                topic: mix(r ^ 7),
+                phrases: (r >> 21) as u32 % 3,
             },
             input_tokens_estimate: input + 7,
             output_tokens_max: pick(r >> 21, &[0, 1_024, 4_096], 0),
             cost_worst: NanoUsd(input * 3_000),
             request_bytes: input * 4,
+            siblings: Siblings { keys: (r >> 23) as u16 % 4, known: SiblingsKnow((r >> 25) as u8) },
         },
         key_seq: n / 200 + 1,
         outcome: outcome(n),
@@ -105,6 +108,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
         response_bytes: output * 5,
         first_byte_us: if n.is_multiple_of(11) { 0 } else { 300_000 + r % 500_000 },
         duration_us: 900_000 + r % 5_000_000,
+        completion: if r & 4 == 0 { 0 } else { mix(r) },
     }
 }
 

@@ -357,7 +357,7 @@ impl Label for Tier {
 
 impl Label for IncidentState {
     const KEY: &'static str = "state";
-    const VALUES: &'static [&'static str] = &["open", "contained", "resolved", "dismissed"];
+    const VALUES: &'static [&'static str] = &["open", "contained", "resolved", "dismissed", "expired"];
 
     fn position(self) -> usize {
         match self {
@@ -365,6 +365,7 @@ impl Label for IncidentState {
             Self::Contained => 1,
             Self::Resolved => 2,
             Self::Dismissed => 3,
+            Self::Expired => 4,
         }
     }
 }

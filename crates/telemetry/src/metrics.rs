@@ -44,6 +44,17 @@ const ANSWER_BOUNDS_US: &[u64] = &[
     300_000_000,
 ];
 
+/// Microseconds: 1 ms to 10 s, around the 100 ms that records may wait for the disk.
+const WAIT_BOUNDS_US: &[u64] = &[
+    1_000, 5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 150_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    10_000_000,
+];
+
+const JOURNAL_WAIT: &str =
+    "For each sync of the journal, the longest that any of its records waited for the disk";
+const JOURNAL_DURABLE: &str =
+    "Records that are on disk or could not be encoded, of those that the journal took";
+
 /// Which build is running.
 #[derive(Clone, Debug)]
 pub struct BuildInfo {
@@ -107,6 +118,12 @@ pub struct Metrics {
     pub events_dropped: Counters<()>,
     /// Age of the oldest record not yet on disk, in microseconds.
     pub journal_lag: Gauges<()>,
+    /// For each sync of the journal, the longest that any of its records waited.
+    pub journal_wait: Histograms<()>,
+    /// Records that the journal took since the start.
+    pub journal_taken: Gauges<()>,
+    /// Of those, the ones that are on disk.
+    pub journal_durable: Gauges<()>,
     /// Requests that a provider failed.
     pub upstream_failures: Counters<(UpstreamFailure,)>,
     /// Reloads of the configuration.
@@ -227,6 +244,9 @@ impl Metrics {
                 Vec::new(),
                 Gauges::new(1e6),
             ),
+            journal_wait: b.seconds("journal_wait", WAIT_BOUNDS_US, JOURNAL_WAIT),
+            journal_taken: b.gauges("journal_records_taken", "Records that the journal took since the start"),
+            journal_durable: b.gauges("journal_records_durable", JOURNAL_DURABLE),
             upstream_failures: b.counters("upstream_failures", "Forwarded requests that the provider failed"),
             config_reloads: b.counters("config_reloads", "Reloads of the configuration"),
             panics: b.counters("panics", "Panics caught; anything above zero is a defect to report"),

@@ -81,13 +81,58 @@ const fn is_malformed(refusal: Refusal) -> bool {
 pub struct FindingMade<'a>(pub &'a Finding);
 
 impl FindingMade<'_> {
-    /// Counts and logs it: notices at `info`, the rest at `warn`. Words that callers chose are quoted, so
-    /// that they can not forge a line.
+    /// Counts it, and logs notices (level `info`). What a person is told of has one line, [`AlertEnded`], once it
+    /// was acted on. Words that callers chose are quoted, so that they can not forge a line.
     pub fn emit(&self, metrics: &Metrics) {
         let finding = self.0;
         metrics.findings.inc((finding.tier, finding.severity));
+        if finding.tier == Tier::Notice {
+            tracing::info!(
+                finding.rule = ?finding.rule.as_str(),
+                finding.key = %finding.key,
+                finding.tier = finding.tier.name(),
+                finding.severity = finding.severity.name(),
+                finding.once_in_days = finding.once_in_days,
+                finding.summary = ?finding.summary,
+                "finding"
+            );
+        }
+    }
+}
+
+/// What became of an alert.
+#[derive(Debug)]
+pub struct AlertEnded<'a> {
+    /// The finding.
+    pub finding: &'a Finding,
+    /// What was done, or why nothing could be.
+    pub end: AlertEnd<'a>,
+}
+
+/// How an alert ended.
+#[derive(Debug)]
+pub enum AlertEnd<'a> {
+    /// A plan was carried out.
+    Acted {
+        /// The incident it is part of now; empty when there is none.
+        incident: &'a str,
+        /// The plan in one line.
+        plan: &'a str,
+    },
+    /// It could not be acted on.
+    Failed {
+        /// Why.
+        error: &'a str,
+    },
+}
+
+impl AlertEnded<'_> {
+    /// Logs it, once for each alert: `warn` when it was acted on, `error` when it could not be. Notices have their
+    /// line already, so of them only a failure is told. Words that callers chose are quoted.
+    pub fn emit(&self) {
+        let finding = self.finding;
         macro_rules! line {
-            ($level:ident) => {
+            ($level:ident, $($rest:tt)*) => {
                 tracing::$level!(
                     finding.rule = ?finding.rule.as_str(),
                     finding.key = %finding.key,
@@ -95,11 +140,19 @@ impl FindingMade<'_> {
                     finding.severity = finding.severity.name(),
                     finding.once_in_days = finding.once_in_days,
                     finding.summary = ?finding.summary,
-                    "finding"
+                    $($rest)*
                 )
             };
         }
-        if finding.tier == Tier::Notice { line!(info) } else { line!(warn) }
+        match self.end {
+            AlertEnd::Acted { .. } if finding.tier == Tier::Notice => {}
+            AlertEnd::Acted { incident, plan } => {
+                line!(warn, alert.incident = incident, alert.plan = ?plan, "alert");
+            }
+            AlertEnd::Failed { error } => {
+                line!(error, alert.error = error, "a finding could not be acted on")
+            }
+        }
     }
 }
 

@@ -58,6 +58,7 @@ impl EventMaker<'_> {
                 output_tokens_max: request.output_tokens_max.into(),
                 cost_worst: (self.price)(&request.model, &worst),
                 request_bytes: request.body.len() as u64,
+                siblings: Default::default(),
             },
             key_seq,
             outcome: Outcome::Served,
@@ -69,6 +70,7 @@ impl EventMaker<'_> {
             response_bytes: 400 + u64::from(tokens.output) * 4,
             first_byte_us,
             duration_us: first_byte_us + u64::from(tokens.output) * 20_000,
+            completion: 0,
         }
     }
 }
@@ -107,6 +109,7 @@ pub fn outline(request: &SimRequest) -> Shape {
         prompt: of_role("user").and_then(content).map_or(0, |text| hash(&fold(&text))),
         messages: messages.len() as u32,
         tool_count: tools.len() as u32,
+        ..Shape::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! For tests, benches and the demo: a mock provider, real traffic samples, simulated customers and thieves.
 //!
 //! What is real and what is not: arrival times and token counts of honest customers come from production
-//! ([`traffic`]). Networks, clients, prompts and tools are simulated, because no public trace has them. Thefts are
+//! ([`traffic`], [`fleet`]). Networks, clients, prompts and tools are simulated, because no public trace has them. Thefts are
 //! generated from published reports; what a report does not say is an assumption and marked as one.
 //!
 //! Invariants:
@@ -11,10 +11,14 @@
 mod body;
 pub mod client;
 pub mod events;
+pub mod fleet;
 pub mod persona;
 pub mod place;
+pub mod price;
 pub mod provider;
+pub mod record;
 pub mod rng;
+pub mod scenario;
 pub mod sim;
 pub mod software;
 pub mod theft;

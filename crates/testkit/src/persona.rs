@@ -189,6 +189,11 @@ impl Persona {
         self.start_ms
     }
 
+    /// Where its machines or its office are.
+    pub(crate) const fn network(&self) -> &'static Network {
+        self.network
+    }
+
     /// Whether a change is in force, and how many times.
     fn changed(&self, change: BenignChange, at_ms: u64) -> usize {
         self.changes.iter().filter(|&&(c, from)| c == change && from <= at_ms).count()
@@ -222,7 +227,8 @@ impl Persona {
         }
     }
 
-    fn software(&self, seat: usize, at_ms: u64) -> Software {
+    /// The software of a seat at a time.
+    pub(crate) fn software(&self, seat: usize, at_ms: u64) -> Software {
         let default = Software::sdk(Family::SdkPython, self.dialect, 0);
         let software = self.seats.get(seat).map_or(default, |seat| seat.software);
         match self.changed(BenignChange::SdkUpgrade, at_ms) {

@@ -5,10 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use tokenwatch_model::network::NetworkKind;
+use tokenwatch_model::context::Source;
+use tokenwatch_model::network::{Country, NetworkFacts, NetworkKind};
 
 use crate::rng::Rng;
 
+mod access;
+mod hosting;
 pub mod table;
 
 /// One range of one network.
@@ -39,6 +42,22 @@ impl Network {
     pub fn host(&self, rng: &mut Rng) -> IpAddr {
         let block = self.block(rng);
         block.host(rng)
+    }
+
+    /// The block with a number that is folded into the range.
+    pub(crate) fn numbered_block(&self, number: u64) -> Block {
+        let blocks = 1_u64 << 24_u8.saturating_sub(self.bits).min(24);
+        Block(u32::from(self.base) | (((number % blocks) as u32) << 8))
+    }
+
+    /// What an address table knows of its addresses.
+    pub fn facts(&self) -> NetworkFacts {
+        NetworkFacts { asn: self.asn, country: Country::from_code(self.country), kind: self.kind }
+    }
+
+    /// An address of the range with its facts.
+    pub(crate) fn source(&self, address: IpAddr) -> Source {
+        Source { address, facts: self.facts() }
     }
 
     /// Whether an address lies in the range.
@@ -81,6 +100,34 @@ mod tests {
                 let host = network.host(&mut rng);
                 assert!(network.contains(host), "{host} is not in {}", network.name);
             }
+        }
+    }
+
+    #[test]
+    fn wide_networks_resolve_to_their_facts() {
+        use tokenwatch_model::network::AddressFacts as _;
+        let bundled = tokenwatch_network::Bundled::new();
+        let mut rng = Rng::new(9);
+        let wide = table::ACCESS_WIDE
+            .iter()
+            .chain(&table::CLOUD_WIDE)
+            .chain(&table::HOSTING_WIDE)
+            .chain(&table::EXIT_WIDE);
+        for network in wide {
+            for _ in 0..20 {
+                let host = network.host(&mut rng);
+                assert_eq!(bundled.facts(host), network.facts(), "{host} of {}", network.name);
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_of_one_network_or_of_two_alike() {
+        let all: Vec<&Network> = table::all().collect();
+        for one in &all {
+            let alike =
+                |other: &&&Network| !other.contains(IpAddr::V4(one.base)) || other.facts() == one.facts();
+            assert!(all.iter().all(|other| alike(&other)), "{}", one.name);
         }
     }
 

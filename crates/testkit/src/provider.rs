@@ -10,7 +10,7 @@
 //! | `x-mock-chunk-delay-ms` | pause between pieces |
 //! | `x-mock-delay-ms` | pause before the head |
 //! | `x-mock-style` | comma-separated: `usage-on-last-choice`, `no-usage`, `tool-call`, `error-mid-stream`, `crlf`, `joined`, `split`, `pings`, `gzip`, `deflate` |
-//! | `x-mock-fail` | one of `reset`, `reset-after=BYTES`, `garbage`, `hang`, `hang-after=CHUNKS`, `short-body`, `slow-head=MS_PER_BYTE`, `huge-headers=BYTES`, `401`, `429`, `429=RETRY_AFTER_SECONDS`, `500`, `503`, `529` |
+//! | `x-mock-fail` | one of `reset`, `reset-after=BYTES`, `garbage`, `hang`, `hang-after=CHUNKS`, `short-body`, `slow-head=MS_PER_BYTE`, `huge-headers=BYTES`, `401`, `403`, `429`, `429=RETRY_AFTER_SECONDS`, `500`, `503`, `529` |
 //!
 //! A value that is not understood is answered with 400 and the reason, so that a test never passes by a typing
 //! error. Without headers, input tokens are a quarter of the body's bytes and output tokens what the request allows, at

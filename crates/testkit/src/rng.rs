@@ -43,6 +43,13 @@ impl Rng {
         Self::new(mix(a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47)) ^ hash(label.as_bytes()))
     }
 
+    /// The `number`th of as many independent generators as are wanted; does not advance this one.
+    #[must_use]
+    pub const fn numbered(&self, number: u64) -> Self {
+        let [a, b, c, d] = self.state;
+        Self::new(mix(a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47)) ^ mix(!number))
+    }
+
     /// 64 random bits.
     pub const fn next_u64(&mut self) -> u64 {
         let [s0, s1, s2, s3] = self.state;

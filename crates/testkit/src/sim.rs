@@ -72,8 +72,8 @@ pub struct SimRequest {
 }
 
 impl SimRequest {
-    /// The headers to send: the client's own, and the `x-mock-` headers that dictate tokens to
-    /// [`crate::provider`].
+    /// The headers to send: the client's own, and the `x-mock-` headers that dictate tokens and
+    /// refusals to [`crate::provider`].
     pub fn headers_to_send(&self) -> impl Iterator<Item = (&str, String)> {
         let Tokens { input, cached, output } = self.tokens;
         let dictated = [
@@ -82,10 +82,13 @@ impl SimRequest {
             ("x-mock-output-tokens", output),
         ];
         let billed = self.status == 200 && !self.body.is_empty();
+        // Which models a key may use is the provider's to say.
+        let denied = self.status == 403 && !self.body.is_empty();
         self.headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.clone()))
             .chain(dictated.into_iter().filter(move |_| billed).map(|(name, n)| (name, n.to_string())))
+            .chain(denied.then(|| ("x-mock-fail", "403".to_owned())))
     }
 
     /// The value of a client header.

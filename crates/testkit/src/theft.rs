@@ -9,42 +9,22 @@
 
 use std::fmt;
 
-mod calls;
-mod plan;
-mod victim;
+pub(crate) mod calls;
+mod catalogue;
+mod documented;
+pub(crate) mod habits;
+pub(crate) mod plan;
+mod reference;
+pub(crate) mod victim;
+
+pub use catalogue::{Theft, TheftGroup};
 
 pub use victim::Victim;
 
 use crate::rng::Rng;
 use crate::sim::SimRequest;
+use habits::Habits;
 use plan::Plan;
-
-/// A kind of theft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Theft {
-    /// A checker finds out whether the key works, and nothing more.
-    Validation,
-    /// A list with the key is passed on: checkers come again and again from elsewhere.
-    Recheckers,
-    /// As many calls as the provider lets through, for three hours.
-    SmashAndGrab,
-    /// A proxy sells access to many end users.
-    Resale,
-    /// Coding agents of several people run on the key.
-    AgentSessions,
-    /// The dearest model at the victim's own rate.
-    ModelUpgrade,
-    /// A few people share the key quietly for weeks.
-    QuietSharing,
-    /// A few calls an hour while the victim sleeps.
-    OffHours,
-    /// Resale through forty networks that take turns.
-    Crowd,
-    /// Somebody on the victim's own machine, with other software.
-    InsideBurst,
-    /// A copy of the victim in every respect: the control that no detector can find.
-    Mimic,
-}
 
 /// From when on a theft is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,103 +35,36 @@ pub enum Start {
     FirstCall(u64),
 }
 
-impl Theft {
-    /// Every theft.
-    pub const ALL: [Self; 11] = [
-        Self::Validation,
-        Self::Recheckers,
-        Self::SmashAndGrab,
-        Self::Resale,
-        Self::AgentSessions,
-        Self::ModelUpgrade,
-        Self::QuietSharing,
-        Self::OffHours,
-        Self::Crowd,
-        Self::InsideBurst,
-        Self::Mimic,
-    ];
-
-    /// The word used on command lines and in reports.
-    pub const fn name(self) -> &'static str {
+impl Start {
+    /// When the first call comes.
+    pub(crate) fn first_call_ms(self, rng: &Rng) -> u64 {
         match self {
-            Self::Validation => "validation",
-            Self::Recheckers => "recheckers",
-            Self::SmashAndGrab => "smash-and-grab",
-            Self::Resale => "resale",
-            Self::AgentSessions => "agent-sessions",
-            Self::ModelUpgrade => "model-upgrade",
-            Self::QuietSharing => "quiet-sharing",
-            Self::OffHours => "off-hours",
-            Self::Crowd => "crowd",
-            Self::InsideBurst => "inside-burst",
-            Self::Mimic => "mimic",
-        }
-    }
-
-    /// The inverse of [`Theft::name`].
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|theft| theft.name() == name)
-    }
-
-    /// What happens, in one line.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Validation => {
-                "one checker, a handful of calls in two seconds, from a hosting or VPN address"
-            }
-            Self::Recheckers => "a checker in 3 to 8 visits over five days, each from another network",
-            Self::SmashAndGrab => {
-                "checked, then 20,000 calls an hour for three hours from 1 to 4 hosting addresses"
-            }
-            Self::Resale => "checked, then 1,560 calls an hour for two days, growing chats, one address",
-            Self::AgentSessions => {
-                "7 coding-agent sessions, 100 M tokens over 1 to 3 days (est.), 1 to 5 addresses"
-            }
-            Self::ModelUpgrade => {
-                "one probe, then the dearest model at 1.1 to 1.5 times the victim's rate (est.)"
-            }
-            Self::QuietSharing => {
-                "5 to 15 % of the victim's rate (est.) for two weeks from homes in another country"
-            }
-            Self::OffHours => "20 to 60 calls an hour (est.) in the victim's quietest hours, three nights",
-            Self::Crowd => "1,560 calls an hour for a day (est.) from 40 networks that take turns",
-            Self::InsideBurst => {
-                "2,000 to 6,000 calls (est.) in an hour from the victim's address, other software"
-            }
-            Self::Mimic => {
-                "the victim's network, software, prompts, sizes and hours, 10 % on top: the control"
-            }
-        }
-    }
-
-    /// Where it is documented.
-    pub const fn source(self) -> &'static str {
-        match self {
-            Self::Validation => "MITRE ATLAS AML.CS0030; code of public key checkers",
-            Self::Recheckers => "rotating-canary write-up, 2026; code of public key checkers",
-            Self::SmashAndGrab => "Sysdig, 2024: 61,000 calls in three hours",
-            Self::Resale => "Permiso honeypot, 2024: 75,000 calls in two days; code of a public resale proxy",
-            Self::AgentSessions => "Liu et al., arXiv 2604.08407",
-            Self::ModelUpgrade => "reports of victims: never-used models, one probe first",
-            Self::QuietSharing => "Permiso, 2024: 20 of 53 addresses were consumer ranges; rate assumed",
-            Self::OffHours => "reports of victims: use at odd hours; rate assumed",
-            Self::Crowd => "Permiso, 2024: 12 networks on one key; number of networks assumed",
-            Self::InsideBurst => "assumed: a dependency or colleague on the victim's host",
-            Self::Mimic => "control",
-        }
-    }
-
-    /// The requests of one theft.
-    pub fn campaign(self, victim: &Victim, seed: u64, start: Start) -> Campaign {
-        let rng = Rng::new(seed).fork(self.name());
-        let first_ms = match start {
-            Start::FirstCall(at_ms) => at_ms,
-            Start::Leaked(at_ms) => {
+            Self::FirstCall(at_ms) => at_ms,
+            Self::Leaked(at_ms) => {
                 at_ms.saturating_add(leak_to_first_call_ms(&mut rng.fork("leak to first call")))
             }
-        };
-        let plan = plan::plan(self, victim, &mut rng.fork("plan"), first_ms);
+        }
+    }
+}
+
+impl Theft {
+    /// The requests of one theft.
+    pub fn campaign(self, victim: &Victim, seed: u64, start: Start) -> Campaign {
+        let rng = self.rng(seed);
+        let first_ms = start.first_call_ms(&rng);
+        let habits = victim.habits(first_ms, &mut rng.fork("habits"));
+        let plan = self.plan(&habits, &rng, first_ms);
         Campaign { theft: self, victim: victim.clone(), rng, plan, next: 0 }
+    }
+
+    /// The steps of a theft on a victim with these habits: the same whether they become requests or events.
+    pub(crate) fn plan(self, victim: &Habits, rng: &Rng, first_ms: u64) -> Plan {
+        plan::plan(self, victim, &mut rng.fork("plan"), first_ms)
+    }
+
+    /// The generator of a theft's details.
+    pub(crate) fn rng(self, seed: u64) -> Rng {
+        Rng::new(seed).fork(self.name())
     }
 }
 

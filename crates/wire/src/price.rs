@@ -54,7 +54,24 @@ impl Price {
         input.0 == 0 && output.0 == 0 && cache_read.0 == 0 && cache_write.0 == 0 && cache_write_1h.0 == 0
     }
 
-    fn max(self, other: Self) -> Self {
+    /// What the same tokens cost in a batch: half, at both vendors (their pricing pages, 2026-11), rounded up.
+    #[must_use]
+    pub const fn in_batch(self) -> Self {
+        const fn half(price: PicoUsdPerToken) -> PicoUsdPerToken {
+            PicoUsdPerToken(price.0.div_ceil(2))
+        }
+        Self {
+            input: half(self.input),
+            output: half(self.output),
+            cache_read: half(self.cache_read),
+            cache_write: half(self.cache_write),
+            cache_write_1h: half(self.cache_write_1h),
+        }
+    }
+
+    /// The higher rate of each kind.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
         Self {
             input: self.input.max(other.input),
             output: self.output.max(other.output),

@@ -39,6 +39,10 @@ pub struct ParsedRequest {
     pub stream: bool,
     /// Most output tokens over all choices and, in a batch, all requests; 0 when any part sets no limit.
     pub output_tokens_max: u64,
+    /// Most output tokens of the parts that set a limit.
+    pub output_tokens_stated: u64,
+    /// Choices, over all requests of a batch, that set none.
+    pub outputs_unlimited: u64,
     /// Choices asked for, at least 1.
     pub n: u64,
     /// Form of the prompt.

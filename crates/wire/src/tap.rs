@@ -254,6 +254,12 @@ pub fn cut_event(
             "overloaded_error",
             "The gateway shut down before the answer was complete. Try again.",
         ),
+        Cut::Expired => (
+            "key_expired",
+            "permission_error",
+            "permission_error",
+            "The time of the API key is over; the answer was cut. Ask its owner for a new one.",
+        ),
     };
     let message = if message.is_empty() { default } else { message };
     let kind = if dialect == Dialect::OpenAi { openai } else { anthropic };

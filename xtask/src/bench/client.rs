@@ -18,6 +18,9 @@ use super::traffic::{self, Kind, STREAM_END};
 /// Longest time for one exchange: far above anything a healthy proxy takes.
 const EXCHANGE_MAX: Duration = Duration::from_secs(20);
 
+/// The credential that is sent where any is taken: one of the usual length.
+pub(super) const CREDENTIAL: &str = "sk-bench-000000000000000000000000000000000000000000";
+
 /// Where load goes.
 #[derive(Clone)]
 pub(super) struct Target {
@@ -25,13 +28,22 @@ pub(super) struct Target {
     pub(super) address: SocketAddr,
     /// Values of `Authorization`; connections take turns.
     pub(super) credentials: Vec<HeaderValue>,
+    /// Header fields that only this target needs.
+    pub(super) headers: HeaderMap,
+    /// Whether answers must come byte for byte as the mock sends them.
+    pub(super) is_verbatim: bool,
 }
 
 impl Target {
     /// A target that asks for no credential: a made-up one of the usual length is sent.
     pub(super) fn open(port: u16) -> Self {
-        let made_up = HeaderValue::from_static("Bearer sk-bench-000000000000000000000000000000000000000000");
-        Self { address: SocketAddr::from(([127, 0, 0, 1], port)), credentials: vec![made_up] }
+        let made_up = HeaderValue::try_from(format!("Bearer {CREDENTIAL}"));
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            credentials: made_up.into_iter().collect(),
+            headers: HeaderMap::new(),
+            is_verbatim: true,
+        }
     }
 }
 
@@ -39,6 +51,7 @@ impl Target {
 pub(super) struct Client {
     sender: SendRequest<Full<Bytes>>,
     headers: HeaderMap,
+    is_verbatim: bool,
 }
 
 /// What one exchange was like.
@@ -62,13 +75,13 @@ impl Client {
         tokio::spawn(connection);
         let credential = index.checked_rem(target.credentials.len()).and_then(|i| target.credentials.get(i));
         let credential = credential.context("a target without credentials")?;
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = target.headers.clone();
         headers.insert(HOST, HeaderValue::try_from(target.address.to_string())?);
         headers.insert(AUTHORIZATION, credential.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static("OpenAI/Python 1.109.1"));
-        Ok(Self { sender, headers })
+        Ok(Self { sender, headers, is_verbatim: target.is_verbatim })
     }
 
     /// Sends a request and reads the whole answer.
@@ -92,11 +105,13 @@ impl Client {
             let Ok(bytes) = frame.context("the answer broke off")?.into_data() else { continue };
             first.get_or_insert_with(|| sent.elapsed());
             length += bytes.len();
-            if kind != Kind::Chat {
+            if kind != Kind::Chat || !self.is_verbatim {
                 end.push(&bytes);
             }
         }
-        if kind == Kind::Chat {
+        if kind == Kind::Chat && !self.is_verbatim {
+            ensure!(end.0.ends_with(b"}"), "the answer is no JSON: {length} bytes");
+        } else if kind == Kind::Chat {
             let expected = traffic::answer().len();
             ensure!(length == expected, "the answer has {length} bytes instead of {expected}");
         } else {

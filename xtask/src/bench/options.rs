@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::goals::STREAMS_FULL;
+use super::goals::{REQUESTS_FULL, STREAMS_FULL};
 use super::load::Times;
+use super::parts::Part;
 use super::traffic::Kind;
 
 /// What `--help` prints.
@@ -15,12 +16,15 @@ Measures the gateway with everything on against nginx, on this machine and loopb
 
 Usage: cargo xtask bench gateway [options]
 
-  --quick             a minute instead of several: short measures, one round, fewer streams
-  --rounds N          rounds, 1 to 20; targets take turns in each, the best round is shown (3; quick: 1)
+  --quick             two minutes instead of six: shorter measures, fewer rounds, streams and requests
+  --rounds N          rounds, 1 to 20; targets take turns in each, medians are shown (5; quick: 3)
+  --only PARTS        some of chat,one,scheduled,burst,paced,first,idle,streams,keys,growth
+  --peers             measure LiteLLM and Portkey, too; they are installed once into the user's cache folder
+                      (needs python3 with venv, and npm)
   --json FILE         write every round's figures to FILE
   --binary PATH       measure this tokenwatch instead of building one with the profile `dist`
   --keep-running N    measure nothing: put tokenwatch under load for N seconds, for a profiler
-  --load KIND         the load for --keep-running: chat, burst or paced (chat)
+  --load KIND         the load for --keep-running: chat, burst, paced or brief (chat)
 
 Exits with 1 when a floor is missed or tokenwatch could not be measured.";
 
@@ -42,6 +46,9 @@ pub(super) enum Command {
 pub(super) struct Options {
     pub(super) quick: bool,
     pub(super) rounds: usize,
+    /// Parts that are wanted; empty for all.
+    pub(super) only: Vec<Part>,
+    pub(super) peers: bool,
     pub(super) json: Option<PathBuf>,
     pub(super) binary: Option<PathBuf>,
     pub(super) keep_running: Option<Duration>,
@@ -49,29 +56,40 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Times of a closed-loop measure.
+    /// Whether a part is wanted.
+    pub(super) fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// Times of a closed-loop measure. Short ones in many rounds: what disturbs the machine then disturbs a few
+    /// rounds, which medians pass over, and not a whole target.
     pub(super) fn closed(&self) -> Times {
-        self.times(1_000, 5_000)
+        self.times(700, 1_500)
     }
 
     /// Times of a measure at one connection, or by schedule.
     pub(super) fn latency(&self) -> Times {
-        self.times(2_500, 8_000)
+        self.times(1_000, 2_500)
     }
 
     fn times(&self, quick_ms: u64, full_ms: u64) -> Times {
         let measured = Duration::from_millis(if self.quick { quick_ms } else { full_ms });
-        Times { warm: Duration::from_millis(500), measured }
+        Times { warm: Duration::from_millis(300), measured }
     }
 
     /// Paced streams, one after the other, on each connection.
     pub(super) const fn paced_each(&self) -> usize {
-        if self.quick { 2 } else { 6 }
+        if self.quick { 1 } else { 2 }
     }
 
     /// Streams that are held open at the same time.
     pub(super) const fn streams(&self) -> usize {
         if self.quick { STREAMS_FULL / 10 } else { STREAMS_FULL }
+    }
+
+    /// Requests after which memory is read again.
+    pub(super) const fn requests(&self) -> u64 {
+        if self.quick { REQUESTS_FULL / 10 } else { REQUESTS_FULL }
     }
 }
 
@@ -99,14 +117,24 @@ pub(super) fn parse(arguments: &[String]) -> anyhow::Result<Command> {
 }
 
 fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
-    let mut options =
-        Options { quick: false, rounds: 0, json: None, binary: None, keep_running: None, load: Kind::Chat };
+    let mut options = Options {
+        quick: false,
+        rounds: 0,
+        only: Vec::new(),
+        peers: false,
+        json: None,
+        binary: None,
+        keep_running: None,
+        load: Kind::Chat,
+    };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--rounds" => options.rounds = parse_number(argument, value()?, 1, 20)?,
+            "--only" => options.only = Part::parse_list(value()?)?,
+            "--peers" => options.peers = true,
             "--json" => options.json = Some(value()?.into()),
             "--binary" => options.binary = Some(value()?.into()),
             "--keep-running" => {
@@ -118,7 +146,8 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
                     "chat" => Kind::Chat,
                     "burst" => Kind::Burst,
                     "paced" => Kind::Paced,
-                    other => bail!("--load is chat, burst or paced, not `{other}`"),
+                    "brief" => Kind::Brief,
+                    other => bail!("--load is chat, burst, paced or brief, not `{other}`"),
                 }
             }
             "--help" | "-h" => return Ok(Command::Help),
@@ -126,7 +155,7 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
         }
     }
     if options.rounds == 0 {
-        options.rounds = if options.quick { 1 } else { 3 };
+        options.rounds = if options.quick { 3 } else { 5 };
     }
     Ok(Command::Gateway(options))
 }
@@ -149,23 +178,33 @@ mod tests {
     #[test]
     fn options_are_read() {
         let Command::Gateway(options) =
-            parse_line("gateway --rounds 5 --json a.json --binary b --keep-running 60 --load paced").unwrap()
+            parse_line("gateway --rounds 5 --json a.json --binary b --keep-running 60 --load paced --peers")
+                .unwrap()
         else {
             panic!("not the bench");
         };
+        assert!(options.peers && options.wants(Part::Keys));
         assert_eq!((options.quick, options.rounds), (false, 5));
         assert_eq!((options.json, options.binary), (Some("a.json".into()), Some("b".into())));
         assert_eq!((options.keep_running, options.load), (Some(Duration::from_secs(60)), Kind::Paced));
     }
 
     #[test]
-    fn a_quick_bench_has_one_round_unless_told_otherwise() {
+    fn only_what_is_named_is_wanted() {
+        let Command::Gateway(options) = parse_line("gateway --only chat,first").unwrap() else {
+            panic!("not the bench");
+        };
+        assert!(options.wants(Part::Chat) && options.wants(Part::First) && !options.wants(Part::Paced));
+    }
+
+    #[test]
+    fn a_quick_bench_has_fewer_rounds_unless_told_otherwise() {
         let rounds = |line| match parse_line(line).unwrap() {
             Command::Gateway(options) => options.rounds,
             other => panic!("{other:?}"),
         };
-        assert_eq!(rounds("gateway"), 3);
-        assert_eq!(rounds("gateway --quick"), 1);
+        assert_eq!(rounds("gateway"), 5);
+        assert_eq!(rounds("gateway --quick"), 3);
         assert_eq!(rounds("gateway --rounds 2 --quick"), 2);
     }
 
@@ -177,6 +216,7 @@ mod tests {
             ("gateway --rounds", "--rounds needs a value"),
             ("gateway --rounds 0", "1 to 20"),
             ("gateway --load tea", "`tea`"),
+            ("gateway --only tea", "`tea`"),
         ] {
             let error = parse_line(line).unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");

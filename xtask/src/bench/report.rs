@@ -4,14 +4,15 @@ use serde_json::{Value, json};
 
 use super::goals::{Figure, Mark, Rule};
 use super::machine::Machine;
+use super::options::Options;
+use super::peers::Peer;
 use super::results::{Results, Site};
 
 /// Everything a report is made of.
 pub(super) struct Report<'a> {
     pub(super) machine: &'a Machine,
     pub(super) results: &'a Results,
-    pub(super) rounds: usize,
-    pub(super) quick: bool,
+    pub(super) options: &'a Options,
     /// Streams that were held open for the memory figure.
     pub(super) streams: usize,
 }
@@ -25,26 +26,47 @@ struct Line {
     mark: Mark,
 }
 
+/// How another gateway compares.
+struct PeerLine {
+    peer: Peer,
+    its: f64,
+    own: f64,
+    times: f64,
+    mark: Mark,
+    text: String,
+}
+
 impl Report<'_> {
     fn label(&self, figure: Figure) -> String {
-        figure.label().replace("{}", &number(self.streams as f64))
+        let count = match figure {
+            Figure::GrownMb => self.options.requests() as f64,
+            _ => self.streams as f64,
+        };
+        figure.label().replace("{}", &number(count))
     }
 
+    /// The lines of what was measured; of what was not wanted there are none.
     fn lines(&self) -> Vec<Line> {
-        Figure::ALL.into_iter().map(|figure| self.line(figure)).collect()
+        let is_wanted = |line: &Line| self.options.only.is_empty() || line.values.iter().any(Option::is_some);
+        Figure::ALL.into_iter().map(|figure| self.line(figure)).filter(is_wanted).collect()
     }
 
     fn line(&self, figure: Figure) -> Line {
-        let values = Site::ALL.map(|site| self.results.best(site, figure));
-        let [_, nginx, own] = values;
+        let values = Site::COMPARED.map(|site| self.results.median(site, figure));
         let rule = figure.rule(self.streams);
-        Line { figure, rule, values, compared: rule.compared(own, nginx), mark: rule.judge(own, nginx) }
+        let sites = [Site::Tokenwatch, Site::Nginx];
+        let compared = self.results.median_of_pairs(sites, figure, |own, nginx| rule.compared(own, nginx));
+        Line { figure, rule, values, compared, mark: rule.judge(compared) }
     }
 
     /// The floors that were missed, by the names of their lines.
     pub(super) fn floors_missed(&self) -> Vec<String> {
         let missed = |line: &Line| line.mark == Mark::BelowFloor;
-        self.lines().iter().filter(|line| missed(line)).map(|line| self.label(line.figure)).collect()
+        let lines = self.lines();
+        let own = lines.iter().filter(|line| missed(line)).map(|line| self.label(line.figure));
+        let peers = Peer::ALL.into_iter().filter_map(|peer| self.peer_line(peer));
+        let peers = peers.filter(|line| line.mark == Mark::BelowFloor);
+        own.chain(peers.map(|line| line.peer.label().to_owned())).collect()
     }
 
     /// The table, with the machine above it and notes below.
@@ -58,14 +80,18 @@ impl Report<'_> {
             machine.rustc,
             if machine.nginx.is_empty() { "no nginx" } else { &machine.nginx },
             machine.load,
-            if self.quick { "quick, best" } else { "best" },
-            self.rounds,
-            if self.rounds == 1 { "round" } else { "rounds" },
+            if self.options.quick { "quick, medians" } else { "medians" },
+            self.options.rounds,
+            if self.options.rounds == 1 { "round" } else { "rounds" },
         );
         let head = ["", "direct", "nginx", "tokenwatch", "to nginx", "goal", "floor", ""];
         let mut rows = vec![head.map(str::to_owned)];
         rows.extend(self.lines().iter().map(|line| self.row(line)));
         text.push_str(&layout(&rows));
+        text.push_str(&self.verdict());
+        for peer in Peer::ALL {
+            text.push_str(&self.peer_line(peer).map(|line| line.text + "\n").unwrap_or_default());
+        }
         for note in &self.results.notes {
             text.push_str(&format!("\nnote: {note}"));
         }
@@ -81,6 +107,38 @@ impl Report<'_> {
             text.push('\n');
         }
         text
+    }
+
+    /// How many times the CPU time of one of our requests a peer's takes; `None` when it was not measured.
+    fn peer_line(&self, peer: Peer) -> Option<PeerLine> {
+        let figure = Figure::PeersCpuUs;
+        let (own, its) =
+            (self.results.median(Site::Tokenwatch, figure)?, self.results.median(peer.site(), figure)?);
+        let sites = [peer.site(), Site::Tokenwatch];
+        let times = self.results.median_of_pairs(sites, figure, |its, own| Some(its? / own?))?;
+        let (goal, floor) = peer.bounds();
+        let mark = match times {
+            times if times >= goal => Mark::GoalMet,
+            times if times >= floor => Mark::FloorMet,
+            _ => Mark::BelowFloor,
+        };
+        let text = format!(
+            "{}: {} CPU µs/request, {}× tokenwatch's {} (goal ≥ {goal}×, floor ≥ {floor}×): {}",
+            peer.label(),
+            number(its),
+            number(times),
+            number(own),
+            mark.words(),
+        );
+        Some(PeerLine { peer, its, own, times, mark, text })
+    }
+
+    /// How many goals and floors are met, in a sentence.
+    fn verdict(&self) -> String {
+        let lines = self.lines();
+        let count = |mark| lines.iter().filter(|line| line.mark == mark).count();
+        let (goals, floors, below) = (count(Mark::GoalMet), count(Mark::FloorMet), count(Mark::BelowFloor));
+        format!("\n{goals} goals met, {floors} floors met without the goal, {below} floors missed\n")
     }
 
     fn row(&self, line: &Line) -> [String; 8] {
@@ -128,8 +186,19 @@ impl Report<'_> {
                 })
             })
             .collect();
+        let peers: Vec<Value> = Peer::ALL
+            .into_iter()
+            .filter_map(|peer| self.peer_line(peer))
+            .map(|line| {
+                json!({
+                    "peer": line.peer.label(), "cpu_us": line.its, "tokenwatch_cpu_us": line.own,
+                    "times": line.times, "mark": line.mark,
+                })
+            })
+            .collect();
         json!({
-            "machine": self.machine, "quick": self.quick, "rounds": self.rounds, "streams": self.streams,
+            "peers": peers,
+            "machine": self.machine, "quick": self.options.quick, "rounds": self.options.rounds, "streams": self.streams,
             "lines": lines, "results": self.results,
         })
     }
@@ -195,6 +264,7 @@ fn layout(rows: &[[String; 8]]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::{Command, parse};
     use super::*;
 
     fn machine() -> Machine {
@@ -226,7 +296,10 @@ mod tests {
 
     fn check(test: impl FnOnce(&Report<'_>)) {
         let (machine, results) = (machine(), results());
-        test(&Report { machine: &machine, results: &results, rounds: 1, quick: true, streams: 1_000 });
+        let Command::Gateway(options) = parse(&["gateway".into(), "--quick".into()]).unwrap() else {
+            panic!("not the bench");
+        };
+        test(&Report { machine: &machine, results: &results, options: &options, streams: 1_000 });
     }
 
     #[track_caller]
@@ -240,10 +313,12 @@ mod tests {
         check(|report| {
             let text = report.render();
             let cpu = row(&text, "CPU µs/request, 32 connections");
-            assert_eq!(cpu, ["–", "13.0", "26.0", "2.00×", "≤ 1.6×", "≤ 2.2×", "floor met"]);
+            assert_eq!(cpu, ["–", "13.0", "26.0", "2.00×", "≤ 1.6×", "≤ 2.2×", "floor met, goal missed"]);
             let p50 = row(&text, "p50 µs, 1 connection");
             assert_eq!(p50, ["40.0", "80.0 (+40)", "90.0 (+50)", "+10.0", "≤ +15", "≤ +30", "goal met"]);
             assert!(text.contains("failed: tokenwatch, burst: answered 403"), "{text}");
+            assert!(text.contains("1 goals met, 1 floors met without the goal, 1 floors missed"), "{text}");
+            assert!(text.contains("MB grown in 100,000 requests"), "{text}");
         });
     }
 

@@ -14,11 +14,15 @@ pub(super) enum Site {
     Nginx,
     /// TokenWatch in front of it.
     Tokenwatch,
+    /// LiteLLM in front of it.
+    Litellm,
+    /// Portkey in front of it.
+    Portkey,
 }
 
 impl Site {
-    /// Every site, in the order of the table.
-    pub(super) const ALL: [Self; 3] = [Self::Direct, Self::Nginx, Self::Tokenwatch];
+    /// What stands beside one another in the table.
+    pub(super) const COMPARED: [Self; 3] = [Self::Direct, Self::Nginx, Self::Tokenwatch];
 
     /// The column's name.
     pub(super) const fn name(self) -> &'static str {
@@ -26,6 +30,8 @@ impl Site {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::Tokenwatch => "tokenwatch",
+            Self::Litellm => "litellm",
+            Self::Portkey => "portkey",
         }
     }
 }
@@ -79,13 +85,34 @@ impl Results {
         }
     }
 
-    /// The best round's figure.
-    pub(super) fn best(&self, site: Site, figure: Figure) -> Option<f64> {
-        self.samples
-            .iter()
-            .filter(|sample| sample.site == site && sample.figure == figure)
-            .map(|sample| sample.value)
-            .reduce(|a, b| figure.better(a, b))
+    /// A figure of one round.
+    fn of_round(&self, round: usize, site: Site, figure: Figure) -> Option<f64> {
+        let is_it =
+            |sample: &&Sample| sample.round == round && sample.site == site && sample.figure == figure;
+        self.samples.iter().find(is_it).map(|sample| sample.value)
+    }
+
+    fn rounds(&self) -> usize {
+        self.samples.iter().map(|sample| sample.round).max().unwrap_or(0)
+    }
+
+    /// The median of all rounds.
+    pub(super) fn median(&self, site: Site, figure: Figure) -> Option<f64> {
+        median((1..=self.rounds()).filter_map(|round| self.of_round(round, site, figure)).collect())
+    }
+
+    /// The median of what `compare` makes of two sites' figures of the same round: a disturbance that lasts
+    /// longer than a round counts on both sides, and one that does not is not in the middle.
+    pub(super) fn median_of_pairs(
+        &self,
+        sites: [Site; 2],
+        figure: Figure,
+        compare: impl Fn(Option<f64>, Option<f64>) -> Option<f64>,
+    ) -> Option<f64> {
+        let [left, right] = sites;
+        let of_round =
+            |round| compare(self.of_round(round, left, figure), self.of_round(round, right, figure));
+        median((1..=self.rounds()).filter_map(of_round).collect())
     }
 
     /// Whether anything at all was measured of a site.
@@ -94,22 +121,45 @@ impl Results {
     }
 }
 
+/// The middle value; of an even number, the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    values.get(middle.checked_sub(1)?).map(|lower| (lower + upper) / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_best_round_of_each_site_is_shown() {
+    fn the_median_of_each_site_is_shown_and_rounds_are_compared_in_pairs() {
         let mut results = Results::default();
-        for (round, cpu, rate) in [(1, 14.0, 70e3), (2, 13.0, 60e3)] {
-            let figures = vec![(Figure::ChatCpuUs, cpu), (Figure::ChatPerSecond, rate)];
-            results.add(round, Site::Nginx, "chat", Ok(figures));
+        for (round, nginx, own) in [(1, 14.0, 21.0), (2, 13.0, 26.0), (3, 40.0, 56.0)] {
+            results.add(round, Site::Nginx, "chat", Ok(vec![(Figure::ChatCpuUs, nginx)]));
+            results.add(round, Site::Tokenwatch, "chat", Ok(vec![(Figure::ChatCpuUs, own)]));
         }
         results.add(1, Site::Tokenwatch, "chat", Err(anyhow::anyhow!("answered 403")));
-        assert_eq!(results.best(Site::Nginx, Figure::ChatCpuUs), Some(13.0));
-        assert_eq!(results.best(Site::Nginx, Figure::ChatPerSecond), Some(70e3));
-        assert_eq!(results.best(Site::Tokenwatch, Figure::ChatCpuUs), None);
-        assert!(results.has(Site::Nginx) && !results.has(Site::Tokenwatch));
+        assert_eq!(results.median(Site::Nginx, Figure::ChatCpuUs), Some(14.0));
+        assert_eq!(results.median(Site::Tokenwatch, Figure::ChatPerSecond), None);
+        let times = |own: Option<f64>, nginx: Option<f64>| Some(own? / nginx?);
+        let sites = [Site::Tokenwatch, Site::Nginx];
+        // Rounds: 1.5, 2.0, 1.4. The third was disturbed as a whole.
+        assert_eq!(results.median_of_pairs(sites, Figure::ChatCpuUs, times), Some(1.5));
+        assert_eq!(results.median_of_pairs([Site::Direct, Site::Nginx], Figure::ChatCpuUs, times), None);
+        assert!(results.has(Site::Nginx) && !results.has(Site::Direct));
         assert_eq!(results.failures.len(), 1);
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0]), Some(3.0));
+        assert_eq!(median(vec![3.0, 1.0]), Some(2.0));
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
     }
 }

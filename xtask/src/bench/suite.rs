@@ -10,6 +10,8 @@ use super::goals::Figure;
 use super::load::{Times, hold_streams, run_closed, run_open, run_paced};
 use super::nginx;
 use super::options::Options;
+use super::parts::Part;
+use super::peers::{Peer, PeerPlace};
 use super::process::{Process, Start, find_free_port};
 use super::product::{Ports, Product};
 use super::results::{Results, Site};
@@ -93,6 +95,20 @@ impl Place {
         Ok(Running { site: Site::Nginx, target, process: Some(process) })
     }
 
+    /// Installs and starts another gateway and waits until it answers.
+    ///
+    /// # Errors
+    /// When it can not be installed, or does not start or not answer.
+    pub(super) async fn start_peer(&self, peer: Peer) -> anyhow::Result<Running> {
+        let installed = peer.install()?;
+        let port = find_free_port()?;
+        let place = PeerPlace { folder: &self.folder, core: self.core, port, mock_port: self.mock_port };
+        let mut process = peer.start(&installed, &place)?;
+        let target = peer.target(port, self.mock_port)?;
+        wait_until_serving(&mut process, &target).await.context(peer.label())?;
+        Ok(Running { site: peer.site(), target, process: Some(process) })
+    }
+
     /// Starts the gateway with `product`'s keys, waits until it serves, and says how long that took.
     ///
     /// # Errors
@@ -126,65 +142,41 @@ async fn wait_until_serving(process: &mut Process, target: &Target) -> anyhow::R
     }
 }
 
-/// Measures that are repeated in every round.
-#[derive(Clone, Copy)]
-enum Measure {
-    Chat,
-    One,
-    Scheduled,
-    Burst,
-    Paced,
-    First,
-}
-
-impl Measure {
-    const ALL: [Self; 6] = [Self::Chat, Self::One, Self::Scheduled, Self::Burst, Self::Paced, Self::First];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "32 connections",
-            Self::One => "1 connection",
-            Self::Scheduled => "500 requests/s",
-            Self::Burst => "burst",
-            Self::Paced => "paced",
-            Self::First => "first chunk",
+/// Measures one part on one target.
+async fn measure(part: Part, running: &Running, options: &Options) -> anyhow::Result<Vec<(Figure, f64)>> {
+    let (target, process) = (&running.target, running.process.as_ref());
+    let figures = match part {
+        Part::Chat => {
+            let window = run_closed(target, process, Kind::Chat, CONNECTIONS, options.closed()).await?;
+            vec![(Figure::ChatCpuUs, window.cpu_us_each()), (Figure::ChatPerSecond, Some(window.rate()))]
         }
-    }
-
-    async fn run(self, running: &Running, options: &Options) -> anyhow::Result<Vec<(Figure, f64)>> {
-        let (target, process) = (&running.target, running.process.as_ref());
-        let figures = match self {
-            Self::Chat => {
-                let window = run_closed(target, process, Kind::Chat, CONNECTIONS, options.closed()).await?;
-                vec![(Figure::ChatCpuUs, window.cpu_us_each()), (Figure::ChatPerSecond, Some(window.rate()))]
-            }
-            Self::One => {
-                let latency = run_closed(target, process, Kind::Chat, 1, options.latency()).await?.latency;
-                let (p50, p99) = (latency.quantile_us(0.5), latency.quantile_us(0.99));
-                vec![(Figure::OneP50Us, p50), (Figure::OneP99Us, p99)]
-            }
-            Self::Scheduled => {
-                let latency = run_open(target, PER_SECOND, options.latency()).await?;
-                let (p50, p99) = (latency.quantile_us(0.5), latency.quantile_us(0.99));
-                vec![(Figure::ScheduledP50Us, p50), (Figure::ScheduledP99Us, p99)]
-            }
-            Self::Burst => {
-                let window =
-                    run_closed(target, process, Kind::Burst, BURST_CONNECTIONS, options.closed()).await?;
-                vec![(Figure::BurstCpuUs, window.cpu_us_each())]
-            }
-            Self::Paced => {
-                let window = run_paced(target, process, PACED_CONNECTIONS, options.paced_each()).await?;
-                vec![(Figure::PacedCpuUs, window.cpu_us_each())]
-            }
-            // Streams one after the other: among a hundred, frames of others stand in the way of first ones.
-            Self::First => {
-                let latency = run_closed(target, process, Kind::Brief, 1, options.latency()).await?.latency;
-                vec![(Figure::FirstChunkUs, latency.quantile_us(0.5))]
-            }
-        };
-        Ok(figures.into_iter().filter_map(|(figure, value)| Some((figure, value?))).collect())
-    }
+        Part::One => {
+            let latency = run_closed(target, process, Kind::Chat, 1, options.latency()).await?.latency;
+            let (p50, p99) = (latency.quantile_us(0.5), latency.quantile_us(0.99));
+            vec![(Figure::OneP50Us, p50), (Figure::OneP99Us, p99)]
+        }
+        Part::Scheduled => {
+            let latency = run_open(target, PER_SECOND, options.latency()).await?;
+            let (p50, p99) = (latency.quantile_us(0.5), latency.quantile_us(0.99));
+            vec![(Figure::ScheduledP50Us, p50), (Figure::ScheduledP99Us, p99)]
+        }
+        Part::Burst => {
+            let window =
+                run_closed(target, process, Kind::Burst, BURST_CONNECTIONS, options.closed()).await?;
+            vec![(Figure::BurstCpuUs, window.cpu_us_each())]
+        }
+        Part::Paced => {
+            let window = run_paced(target, process, PACED_CONNECTIONS, options.paced_each()).await?;
+            vec![(Figure::PacedCpuUs, window.cpu_us_each())]
+        }
+        // Streams one after the other: among a hundred, frames of others stand in the way of first ones.
+        Part::First => {
+            let latency = run_closed(target, process, Kind::Brief, 1, options.latency()).await?.latency;
+            vec![(Figure::FirstChunkUs, latency.quantile_us(0.5))]
+        }
+        Part::Idle | Part::Streams | Part::Keys | Part::Growth => Vec::new(),
+    };
+    Ok(figures.into_iter().filter_map(|(figure, value)| Some((figure, value?))).collect())
 }
 
 /// Runs every measure on every target, round by round; within a round targets take turns measure by measure,
@@ -196,14 +188,61 @@ pub(super) async fn run_rounds(
     progress: &mut dyn FnMut(&str),
 ) {
     for round in 1..=options.rounds {
-        for measure in Measure::ALL {
+        progress(&format!("round {round} of {}", options.rounds));
+        for part in Part::IN_ROUNDS.into_iter().filter(|part| options.wants(*part)) {
             for running in sites {
-                progress(&format!("round {round}: {}, {}", measure.name(), running.site.name()));
-                let result = measure.run(running, options).await;
-                results.add(round, running.site, measure.name(), result);
+                let result = measure(part, running, options).await;
+                results.add(round, running.site, part.name(), result);
             }
         }
     }
+}
+
+/// Rounds in which the gateway and the others take turns.
+const PEER_ROUNDS: usize = 3;
+/// How long each is measured in a round: the slow ones answer some hundred requests in it.
+const PEER_TIMES: Times = Times { warm: Duration::from_millis(500), measured: Duration::from_secs(3) };
+
+/// CPU time of a request, in turns with other gateways.
+pub(super) async fn run_peers(sites: &[Running], results: &mut Results) {
+    for round in 1..=PEER_ROUNDS {
+        for running in sites {
+            let result = measure_cpu(running).await;
+            results.add(round, running.site, "peers", result);
+        }
+    }
+}
+
+async fn measure_cpu(running: &Running) -> anyhow::Result<Vec<(Figure, f64)>> {
+    let (target, process) = (&running.target, running.process.as_ref());
+    let window = run_closed(target, process, Kind::Chat, CONNECTIONS, PEER_TIMES).await?;
+    Ok(vec![(Figure::PeersCpuUs, window.cpu_us_each().context("no CPU time")?)])
+}
+
+/// Requests before memory is read for the first time: what is bounded has reached its bound then.
+const GROWTH_WARM: u64 = 200_000;
+/// A stretch of load between two looks at how many requests there were.
+const GROWTH_STRETCH: Times = Times { warm: Duration::ZERO, measured: Duration::from_secs(2) };
+
+/// Memory that `count` requests add after the first ones.
+///
+/// # Errors
+/// When an exchange fails.
+pub(super) async fn measure_growth(running: &Running, count: u64) -> anyhow::Result<Vec<(Figure, f64)>> {
+    let process = running.process.as_ref().context("a target without a process")?;
+    load_with(running, GROWTH_WARM).await?;
+    let before = process.resident_mb()?;
+    load_with(running, count).await?;
+    Ok(vec![(Figure::GrownMb, process.resident_mb()? - before)])
+}
+
+async fn load_with(running: &Running, count: u64) -> anyhow::Result<()> {
+    let mut sent = 0;
+    while sent < count {
+        sent += run_closed(&running.target, None, Kind::Chat, CONNECTIONS, GROWTH_STRETCH).await?.count;
+    }
+    tokio::time::sleep(SETTLE).await;
+    Ok(())
 }
 
 /// Resident memory of an idle target.

@@ -62,10 +62,9 @@ impl Kind {
 
     /// The kind a request's body asks for.
     pub(super) fn of_request(body: &[u8]) -> Option<Self> {
-        // The field stands near the front; a rewritten body may have grown a field before it.
-        let front = body.get(..256).unwrap_or(body);
-        let at = front.windows(MARK.len()).position(|window| window == MARK)?;
-        let rest = front.get(at..)?;
+        // The field stands near the front, but where a proxy has written the body anew.
+        let at = body.windows(MARK.len()).position(|window| window == MARK)?;
+        let rest = body.get(at..)?;
         Self::ALL.into_iter().find(|kind| rest.starts_with(kind.user().as_bytes()))
     }
 }

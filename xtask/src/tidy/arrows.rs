@@ -18,6 +18,10 @@ const PURE: &[&str] = &["network", "wire", "detect", "respond", "investigate", "
 const ADAPTERS: &[&str] = &["store", "cluster", "outside", "telemetry"];
 /// For tests, benches and the demo: anyone's dev-dependency.
 const TESTKIT: &str = "testkit";
+/// The judge of detection: pure, but above the detectors it compares and the traffic it compares them on.
+const JUDGE: &str = "evaluate";
+/// What the judge sees.
+const JUDGED: &[&str] = &["detect", "network", "wire", TESTKIT];
 /// What assembles everything.
 const ASSEMBLIES: &[&str] = &["cli", "xtask"];
 
@@ -113,6 +117,7 @@ fn may_depend(from: &str, to: &str) -> Option<bool> {
     Some(match from {
         NOUNS => false,
         TESTKIT => to == NOUNS || to == "network",
+        JUDGE => to == NOUNS || JUDGED.contains(&to),
         "gateway" => down || to == "telemetry",
         "console" => down || to == "telemetry" || to == "gateway",
         _ if ASSEMBLIES.contains(&from) => true,
@@ -157,7 +162,7 @@ fn judge(member: &Member, dependency: &Dependency, workspace: &[Member]) -> Opti
         let fix = "arrows point down only: move the code down, or pass a value or a port in from above";
         return (!allowed).then(|| (format!("`{from}` must not depend on `{to}`"), fix.to_owned()));
     }
-    let pure = from == NOUNS || PURE.contains(&from);
+    let pure = from == NOUNS || from == JUDGE || PURE.contains(&from);
     (pure && !dev && EFFECTS.contains(&to)).then(|| {
         let what = format!("`{from}` is pure and must not depend on `{to}`");
         (what, "return a value that says what to do and carry it out in an adapter or application".to_owned())
@@ -218,6 +223,8 @@ mod tests {
             ("cli", "testkit"),
             ("xtask", "testkit"),
             ("testkit", "network"),
+            ("evaluate", "detect"),
+            ("evaluate", "testkit"),
         ] {
             check_arrow(from, &format!("tokenwatch-{to}"), None, true);
         }
@@ -233,6 +240,8 @@ mod tests {
             ("console", "cluster"),
             ("testkit", "gateway"),
             ("wire", "testkit"),
+            ("detect", "evaluate"),
+            ("evaluate", "store"),
         ] {
             check_arrow(from, &format!("tokenwatch-{to}"), None, false);
             check_arrow(from, &format!("tokenwatch-{to}"), Some("build"), false);
@@ -251,6 +260,7 @@ mod tests {
         check_arrow("detect", "tokio", None, false);
         check_arrow("model", "getrandom", Some("build"), false);
         check_arrow("detect", "tokio", Some("dev"), true);
+        check_arrow("evaluate", "parquet", None, false);
         check_arrow("detect", "serde", None, true);
         check_arrow("gateway", "tokio", None, true);
     }

@@ -139,7 +139,7 @@ fn normal_of(store: &Store, key: KeyId) -> Result<Option<Normal>, RecordsError> 
 }
 
 fn list(common: &Common, manager: &Manager, all: bool) -> anyhow::Result<()> {
-    let incidents = manager.records.incidents(!all, None, LIST_MAX)?;
+    let incidents = manager.incidents(!all, None, LIST_MAX)?;
     if common.json {
         return output::json(&incidents);
     }
@@ -156,14 +156,16 @@ fn list(common: &Common, manager: &Manager, all: bool) -> anyhow::Result<()> {
 
 fn show(common: &Common, manager: &Manager, id: &str) -> anyhow::Result<()> {
     let case = manager.case(id)?;
+    let now = manager.clock.now();
+    let incident = case.incident_at(now);
     if common.json {
         let containments: Vec<_> =
-            case.containments.iter().filter(|c| c.incident == Some(case.incident.id)).collect();
+            case.containments.iter().filter(|c| c.incident == Some(incident.id)).collect();
         return output::json(&json!({
-            "incident": case.incident, "key": case.key, "owner": case.owner, "containments": containments,
+            "incident": incident, "key": case.key, "owner": case.owner, "containments": containments,
         }));
     }
-    output::line(describe(&case.incident, &case.key, case.owner.as_ref(), manager.clock.now()).trim_end());
+    output::line(describe(&incident, &case.key, case.owner.as_ref(), now).trim_end());
     Ok(())
 }
 

@@ -78,13 +78,14 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         watcher: Box::new(|_: &_, _: &_| {}),
         listeners: handed_over()?,
         has_admin: true,
+        checkpoints: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // From here on it does not end the process. The others do until everything runs: a start can take a while,
     // and to end it at any moment does no harm.
     let hangup = listen_for(&runtime, SignalKind::hangup())?;
     let mut app = App::start(&dir, parts)?;
-    let signals = Signals {
+    let mut signals = Signals {
         terminate: listen_for(&runtime, SignalKind::terminate())?,
         interrupt: listen_for(&runtime, SignalKind::interrupt())?,
         hangup,
@@ -95,9 +96,10 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let served = make_ready(&app, &manager, scheme, args).and_then(|()| {
         let offer = app.take_offer();
         let file = loaded.path.as_deref().zip(seen);
-        runtime.block_on(watch(&app, signals, offer, file, args))
+        runtime.block_on(watch(&app, &mut signals, offer, file, args))
     });
-    tracing::info!("shutting down: running requests get their time");
+    tracing::info!("shutting down: running requests get their time; interrupt again to end at once");
+    end_at_next_interrupt(runtime, signals.interrupt)?;
     app.stop()?;
     tracing::info!("stopped");
     served?;
@@ -114,6 +116,23 @@ struct Signals {
 fn listen_for(runtime: &Runtime, kind: SignalKind) -> anyhow::Result<Signal> {
     let _inside = runtime.enter();
     Ok(signal(kind)?)
+}
+
+/// What a server exits with that was interrupted while it drained: 128 and the number of the signal, as shells do.
+const INTERRUPTED: i32 = 130;
+
+/// Ends the process when somebody interrupts it while running requests get their time. It is like a crash, which does
+/// no harm: streams break off, and events that the disk has not yet are lost.
+fn end_at_next_interrupt(runtime: Runtime, mut interrupt: Signal) -> anyhow::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "a person who does not want to wait for `main` to return")]
+    let wait = move || {
+        if runtime.block_on(interrupt.recv()).is_some() {
+            tracing::warn!("interrupted again: ending at once, what still ran is broken off");
+            std::process::exit(INTERRUPTED);
+        }
+    };
+    std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait)?;
+    Ok(())
 }
 
 /// Says to everybody who waits for it that requests are served.
@@ -183,7 +202,7 @@ fn handed_over() -> anyhow::Result<Vec<TcpListener>> {
 /// Waits for signals and changes of the configuration file; returns when it is time to stop.
 async fn watch(
     app: &App,
-    mut signals: Signals,
+    signals: &mut Signals,
     offer: Option<Offer>,
     file: Option<(&Path, Option<Version>)>,
     args: &Args,

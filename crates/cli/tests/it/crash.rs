@@ -1,4 +1,5 @@
-//! A server that is killed at any moment has lost nothing that it, or a command, acknowledged.
+//! A server that is killed at any moment has lost nothing that it, or a command, acknowledged. An event is
+//! acknowledged when the server counts it among those on the disk.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +17,13 @@ use crate::past::{journalled, open_store, stolen};
 
 const ROUNDS: u64 = 20;
 const CALLERS: usize = 4;
-/// Events are on the disk 100 ms after they happened; the rest is for a machine that is busy with other tests.
-const GRACE: Duration = Duration::from_secs(2);
 /// Answers of a round that have to be on the disk when the server is killed.
 const ANSWERS: usize = 20;
 
 /// Callers that send until they are told to stop, and what they were answered.
 struct Load {
     stop: Arc<AtomicBool>,
-    served: Arc<Mutex<Vec<(Instant, String)>>>,
+    served: Arc<Mutex<Vec<String>>>,
     callers: Vec<JoinHandle<()>>,
 }
 
@@ -40,7 +39,7 @@ impl Load {
                     let Ok(answer) = client.send(chat(&key, i % 2 == 1, &[])) else { continue };
                     if answer.status == 200 {
                         let id = answer.header("x-tokenwatch-request-id").unwrap().to_owned();
-                        served.lock().unwrap().push((Instant::now(), id));
+                        served.lock().unwrap().push(id);
                     }
                 }
             })
@@ -55,12 +54,14 @@ impl Load {
         wait_for("answers", || (self.served.lock().unwrap().len() >= answers).then_some(()));
     }
 
-    /// Ids of the answers that were whole at a time.
-    fn served_by(self, at: Instant) -> Vec<String> {
+    /// Ids of the answers that are whole by now. Their events were handed to the journal before.
+    fn served(&self) -> Vec<String> {
+        self.served.lock().unwrap().clone()
+    }
+
+    fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.callers.into_iter().for_each(|caller| caller.join().unwrap());
-        let served = self.served.lock().unwrap();
-        served.iter().filter(|(when, _)| *when <= at).map(|(_, id)| id.clone()).collect()
     }
 }
 
@@ -154,10 +155,12 @@ fn nothing_acknowledged_is_lost() {
         let load = Load::start(&server, &keys);
         acknowledged.change(&place, round);
         load.wait(ANSWERS);
-        std::thread::sleep(GRACE + Duration::from_millis(rng.below(300)));
-        let killed = Instant::now();
+        // Some load more, so that the kill comes at another moment of the journal's work each time.
+        load.wait(ANSWERS + rng.below(40) as usize);
+        let served = load.served();
+        wait_until_durable(&server);
         server.kill();
-        let served = load.served_by(killed.checked_sub(GRACE).unwrap());
+        load.stop();
         seen += served.len();
         let start = Instant::now();
         server = place.serve();
@@ -179,6 +182,15 @@ fn nothing_acknowledged_is_lost() {
     assert_books_equal_journal(&place, &server, &names);
     theft.assert_owner_is_served(&server);
     server.stop();
+}
+
+/// Waits until the server says that all it had taken by now is on the disk.
+#[track_caller]
+fn wait_until_durable(server: &Server) {
+    let taken = server.metric("tokenwatch_journal_records_taken");
+    assert!(taken > 0.0);
+    let durable = || server.metric("tokenwatch_journal_records_durable");
+    wait_for("the journal", || (durable() >= taken).then_some(()));
 }
 
 fn containment(place: &Place) -> Option<String> {

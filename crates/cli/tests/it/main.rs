@@ -5,9 +5,13 @@ mod commands;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod evaluate;
 #[cfg(test)]
 mod first;
 #[cfg(test)]
@@ -24,3 +28,6 @@ mod power;
 mod reload;
 #[cfg(test)]
 mod secrets;
+mod signals;
+#[cfg(test)]
+mod simulate;

@@ -1,6 +1,8 @@
-//! What a command changes is in force on a running server within a second, streams in flight included.
+//! What a command changes is in force on a running server, streams in flight included. That it is after one tick of
+//! following the store is tested where ticks can be counted (`crates/console/tests/it/follow.rs`); how long that took
+//! here is printed: `cargo test -p tokenwatch-cli --test it power -- --nocapture`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokenwatch_model::secret::Secret;
@@ -9,57 +11,50 @@ use crate::harness::{Client, Mock, Place, Server, chat, wait_for};
 use crate::past::stolen;
 
 const LONG: [(&str, &str); 2] = [("x-mock-chunks", "1200"), ("x-mock-chunk-delay-ms", "50")];
-const SECOND: Duration = Duration::from_secs(1);
 
-/// Time until a request with the key is answered with the status.
-fn until(client: &Client, key: &Secret, status: u16) -> Duration {
+/// Waits until a request with the key is answered with the status, and prints how long that took.
+fn until(client: &Client, key: &Secret, status: u16, what: &str) {
     let start = Instant::now();
     wait_for("another status", || (client.status(key) == status).then_some(()));
-    start.elapsed()
+    println!("{what}: {status} after {:?}", start.elapsed());
 }
 
 fn in_flight(server: &Server, name: &str) -> u64 {
     server.admin(&format!("/api/v1/keys/{name}"))["live"]["in_flight"].as_u64().unwrap_or(0)
 }
 
-/// Runs a long stream on a key, changes the key, and returns what arrived and how soon the change was in force.
+/// Runs a long stream on a key, changes the key, and checks that both the key and the stream ended.
 #[track_caller]
-fn cut(place: &Place, server: &Server, name: &str, change: &[&str], status: u16) -> (String, Duration) {
+fn cut(place: &Place, server: &Server, name: &str, change: &[&str], status: u16) {
     let key = place.issue(name, &[]);
     let client = server.client();
-    until(&client, &key, 200);
+    until(&client, &key, 200, "issued");
     let streaming = std::thread::spawn({
         let (client, request) = (server.client(), chat(&key, true, &LONG));
         move || client.lossy(request)
     });
     wait_for("a stream in flight", || (in_flight(server, name) == 1).then_some(()));
     place.ok(change);
-    let took = until(&client, &key, status);
+    until(&client, &key, status, &change.join(" "));
     let start = Instant::now();
     let (answer, _) = streaming.join().unwrap();
-    // It would have gone on for a minute.
-    assert!(start.elapsed() < 20 * SECOND);
-    (answer.text(), took)
+    println!("its stream ended {:?} later", start.elapsed());
+    // It would have gone on for a minute, to its whole end.
+    let text = answer.text();
+    assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
 }
 
 #[test]
-fn ended_keys_are_refused_within_a_second_and_their_streams_are_cut() {
+fn ended_keys_are_refused_and_their_streams_are_cut() {
     let mock = Mock::start();
     let place = Place::with_config(&mock, "");
     let server = place.serve();
-    let mut fastest = Duration::MAX;
-    // The machine may be busy; that one of three is in time shows that the second is kept by design.
-    for (name, change, status) in [("a", "revoke", 401), ("b", "disable", 403), ("c", "revoke", 401)] {
-        let (text, took) = cut(&place, &server, name, &["key", change, name], status);
-        assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
-        fastest = fastest.min(took);
+    for (name, change, status) in [("a", "revoke", 401), ("b", "disable", 403)] {
+        cut(&place, &server, name, &["key", change, name], status);
     }
-    assert!(fastest < SECOND, "{fastest:?}");
-    let (text, _) = {
-        let change = ["incident", "contain", "d", "--action", "suspend", "--reason", "looks odd"];
-        cut(&place, &server, "d", &change, 403)
-    };
-    assert!(text.contains("\"error\""), "{text}");
+    cut(&place, &server, "c", &["key", "expire", "c", "--in", "1s"], 403);
+    let change = ["incident", "contain", "d", "--action", "suspend", "--reason", "looks odd"];
+    cut(&place, &server, "d", &change, 403);
     server.stop();
 }
 
@@ -73,23 +68,23 @@ fn what_is_switched_on_again_works_again() {
     let client = server.client();
     assert_eq!(client.status(&key), 200);
     place.ok(&["key", "disable", "k", "--reason", "leaked?"]);
-    until(&client, &key, 403);
+    until(&client, &key, 403, "disable");
     place.ok(&["key", "enable", "k"]);
-    until(&client, &key, 200);
+    until(&client, &key, 200, "enable");
     place.ok(&["owner", "edit", "search", "--model", "claude-*"]);
-    until(&client, &key, 403);
+    until(&client, &key, 403, "owner edit");
     let refused = client.chat(&key, &[]).text();
     assert!(refused.contains("model_not_in_scope"), "{refused}");
     place.ok(&["key", "edit", "k", "--model", "gpt-*"]);
-    until(&client, &key, 200);
+    until(&client, &key, 200, "key edit");
     place.ok(&["key", "edit", "k", "--reset"]);
-    until(&client, &key, 403);
+    until(&client, &key, 403, "key reset");
     place.ok(&["owner", "edit", "search", "--reset"]);
-    until(&client, &key, 200);
+    until(&client, &key, 200, "owner reset");
     place.ok(&["key", "expire", "k", "--in", "1s"]);
-    until(&client, &key, 403);
+    until(&client, &key, 403, "expire in 1s");
     place.ok(&["key", "expire", "k", "--in", "never"]);
-    until(&client, &key, 200);
+    until(&client, &key, 200, "never expire");
     server.stop();
 }
 
@@ -115,7 +110,7 @@ fn a_dismissed_incident_is_lifted_and_stays_so() {
     place.ok(&["incident", "dismiss", open[0]["id"].as_str().unwrap()]);
     let start = Instant::now();
     wait_for("the thief to be let in", || (key.send(&server, &refused).status == 200).then_some(()));
-    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    println!("dismissed: let in after {:?}", start.elapsed());
     for _ in 0..30 {
         assert_eq!(key.send(&server, &refused).status, 200);
     }

@@ -18,8 +18,13 @@ const INCIDENTS_MAX: u32 = 1_000;
 /// Closed incidents count for so long.
 const CLOSED_FOR: u64 = 30 * DAY;
 
-const STATES: [IncidentState; 4] =
-    [IncidentState::Open, IncidentState::Contained, IncidentState::Resolved, IncidentState::Dismissed];
+const STATES: [IncidentState; 5] = [
+    IncidentState::Open,
+    IncidentState::Contained,
+    IncidentState::Resolved,
+    IncidentState::Dismissed,
+    IncidentState::Expired,
+];
 
 /// When the gauges were last counted.
 #[derive(Default)]
@@ -71,7 +76,7 @@ impl Gauges {
 
     fn count_incidents(&self, shared: &Shared) {
         let manager = &shared.api.manager;
-        let incidents = match manager.records.incidents(false, None, INCIDENTS_MAX) {
+        let incidents = match manager.incidents(false, None, INCIDENTS_MAX) {
             Ok(incidents) => incidents,
             Err(error) => {
                 tracing::warn!(%error, "incidents can not be counted: their gauges stay as they were");

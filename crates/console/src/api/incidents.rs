@@ -45,7 +45,7 @@ pub(crate) fn list(call: &Call) -> Result<Reply, Problem> {
         RecordsError::Missing(text) => Problem::invalid("key", text),
         error => error.into(),
     })?;
-    let incidents = manager.records.incidents(!all, key.map(|key| key.id), limit)?;
+    let incidents = manager.incidents(!all, key.map(|key| key.id), limit)?;
     Reply::json(&IncidentList { incidents: incidents.into_iter().map(Into::into).collect() })
 }
 
@@ -53,11 +53,12 @@ pub(crate) fn show(call: &Call) -> Result<Reply, Problem> {
     let manager = &call.shared.api.manager;
     let case = manager.case(call.value())?;
     let now = manager.clock.now();
-    let story = describe(&case.incident, &case.key, case.owner.as_ref(), now);
+    let incident = case.incident_at(now);
+    let story = describe(&incident, &case.key, case.owner.as_ref(), now);
     let mut containments = case.containments;
-    containments.retain(|containment| case.incident.containments.contains(&containment.id));
+    containments.retain(|containment| incident.containments.contains(&containment.id));
     Reply::json(&IncidentDetail {
-        incident: case.incident,
+        incident,
         key: KeyOut::new(case.key, now),
         owner: case.owner,
         containments,

@@ -55,6 +55,7 @@ pub(crate) fn readyz(call: &Call) -> Result<Reply, Problem> {
 
 pub(crate) fn metrics(call: &Call) -> Result<Reply, Problem> {
     call.shared.gauges.refresh(&call.shared);
+    (call.shared.api.before_scrape)();
     Ok(Reply::of(CONTENT_TYPE, call.shared.api.gateway.metrics.encode()))
 }
 

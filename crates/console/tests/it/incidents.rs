@@ -44,6 +44,32 @@ fn an_incident_tells_its_story() {
 }
 
 #[test]
+fn an_incident_whose_containments_ran_out_says_so() {
+    let (server, _, path) = prepare();
+    let metric = |state: &str| {
+        let text = server.ask_with(None, "GET", "/metrics", None, &[]).expect(200);
+        let text = String::from_utf8(text.body).unwrap();
+        let name = format!("tokenwatch_incidents{{state=\"{state}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().to_owned()
+    };
+    server.clock.move_on(24 * 365 * HOUR);
+    let listed = server.ask(Role::Viewer, "GET", "/api/v1/incidents", None).expect(200).json();
+    assert_eq!(listed["incidents"][0]["state"], "expired");
+    let shown = server.ask(Role::Viewer, "GET", &path, None).expect(200).json();
+    assert_eq!(shown["incident"]["state"], "expired");
+    let said = &shown["incident"]["timeline"].as_array().unwrap().last().unwrap()["time"];
+    assert_eq!(*said, shown["containments"][0]["expires"]);
+    assert!(shown["story"].as_str().unwrap().contains("nothing is contained any more"), "{shown:#}");
+    assert_eq!([metric("expired"), metric("contained"), metric("open")], ["1", "0", "0"]);
+    // Whoever acts on it acts on an open case.
+    let noted = respond(&server, &format!("{path}/note"), json!({ "text": "quiet" })).expect(200).json();
+    assert_eq!(noted["incident"]["state"], "expired");
+    let closed = respond(&server, &format!("{path}/resolve"), json!({})).expect(200).json();
+    assert_eq!(closed["incident"]["state"], "resolved");
+    assert!(!closed["story"].as_str().unwrap().contains("nothing is contained any more"));
+}
+
+#[test]
 fn dismissing_lifts_everything_and_trusts_the_context() {
     let (server, key, path) = prepare();
     let shown = respond(&server, &format!("{path}/dismiss"), json!({})).expect(200).json();

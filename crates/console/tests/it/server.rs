@@ -116,6 +116,7 @@ impl Server {
                 follower.lock().unwrap().refresh().unwrap();
             }),
             conditions: Arc::new(move || conditions.clone()),
+            before_scrape: Arc::new(|| ()),
             access: Access {
                 hosts: choices.hosts.into_iter().map(Into::into).collect(),
                 origins: choices.origins.into_iter().map(Into::into).collect(),

@@ -1,7 +1,7 @@
 //! What stands around the API: a data plane with one provider that is never called, and a theft on the records.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokenwatch_console::manage::{KeySpec, OwnerSpec};
@@ -11,7 +11,7 @@ use tokenwatch_gateway::settings::{Credential, HttpLimits, Provider, Settings};
 use tokenwatch_gateway::{FindingSink, Gateway, Ports};
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::event::JournalRecord;
-use tokenwatch_model::finding::{Actor, Finding, Reason, Severity, Tier};
+use tokenwatch_model::finding::{Actor, Feedback, Finding, Reason, Severity, Tier};
 use tokenwatch_model::id::{ActorId, IncidentId, KeyId, RequestId};
 use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
@@ -83,12 +83,42 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// A journal in memory.
+#[derive(Default)]
+pub(crate) struct Journal(Mutex<Vec<JournalRecord>>);
+
+impl Journal {
+    /// What the engine was told that people said.
+    pub(crate) fn feedback(&self) -> Vec<Feedback> {
+        let said = |record: &JournalRecord| match record {
+            JournalRecord::Feedback { feedback, .. } => Some(feedback.clone()),
+            _ => None,
+        };
+        self.0.lock().unwrap().iter().filter_map(said).collect()
+    }
+}
+
+impl EventSink for Journal {
+    fn push(&self, record: JournalRecord) -> bool {
+        self.0.lock().unwrap().push(record);
+        true
+    }
+}
+
 pub(crate) fn gateway(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Arc<Gateway> {
+    gateway_with(clock, random, Arc::new(Nowhere))
+}
+
+pub(crate) fn gateway_with(
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    events: Arc<dyn EventSink>,
+) -> Arc<Gateway> {
     let addresses: Box<dyn AddressFacts> = Box::new(Nowhere);
     let ports = Ports {
         clock,
         random,
-        events: Arc::new(Nowhere),
+        events,
         states: Arc::new(Nowhere),
         addresses: Arc::new(ArcSwap::from_pointee(addresses)),
         findings: Arc::new(Nowhere),

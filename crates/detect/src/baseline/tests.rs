@@ -63,8 +63,8 @@ fn hours_are_compared_with_the_same_hour() {
     assert_eq!(baseline.same_hour(START.plus(7 * DAY + 3 * HOUR)), 0.0);
     assert_eq!(baseline.hour_share(3), Some(0.0));
     assert_eq!(baseline.hour_share(9), Some(1.0));
-    assert!(baseline.off_hours_nats(START.plus(7 * DAY + 3 * HOUR)) > 0.5);
-    assert!(baseline.off_hours_nats(START.plus(7 * DAY + 10 * HOUR)) < -1.0);
+    assert!(baseline.any_hour_nats(START.plus(7 * DAY + 3 * HOUR)) > 0.5);
+    assert!(baseline.any_hour_nats(START.plus(7 * DAY + 10 * HOUR)) < -1.0);
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(super) fn event(after: u64, output: u64) -> UsageEvent {
             output_tokens_max: 1_000,
             cost_worst: NanoUsd::from_cents(10),
             request_bytes: 400,
+            siblings: Default::default(),
         },
         key_seq: 0,
         outcome: Outcome::Served,
@@ -58,5 +59,6 @@ pub(super) fn event(after: u64, output: u64) -> UsageEvent {
         response_bytes: 800,
         first_byte_us: 300_000,
         duration_us: 2_000_000,
+        completion: 0,
     }
 }

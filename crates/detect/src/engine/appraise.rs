@@ -15,6 +15,7 @@ use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
 use crate::profile::KeyProfile;
 use crate::slot::{Slot, fact};
+use crate::standing;
 use crate::state::KeyState;
 
 /// For so long after an alert or a confirmed theft newcomers are suspect: a leaked key is passed on.
@@ -22,14 +23,19 @@ const CIRCULATION: u64 = 7 * DAY;
 const AFTER_ALERT: f64 = 4.0;
 const AFTER_THEFT: f64 = 8.0;
 const AFTER_LEAK: f64 = 10.0;
-/// A key checker alerts by itself when its arrival alone is worth this many days.
-const CHECKER_DAYS: f64 = 1.0;
+/// A kind of newcomer that an honest key meets less than once in so many times the days of tier `act` is certain.
+const CERTAIN: f64 = 5.0;
+/// What a newcomer's behaving as a key checker is worth at least, in nats: thieves check in two of five cases, an
+/// honest newcomer lists models, asks for single tokens and fails in a row in one of two thousand.
+const CHECKER_NATS: f64 = 6.7;
 
 /// The evidence about one newcomer.
 #[derive(Clone, Debug)]
 pub(crate) struct Weight {
     /// Its arrival, in days, everything but behaviour included.
     pub(crate) arrival: f64,
+    /// Once in how many days an honest key like this meets a newcomer that looks and asks like it.
+    pub(crate) rarity: f64,
     /// What is left of it by now, as a factor.
     pub(crate) faded: f64,
     /// Its kind of network against that of benign newcomers, in nats.
@@ -41,6 +47,13 @@ pub(crate) struct Weight {
     pub(crate) newcomer: f64,
     /// All channels merged, in days.
     pub(crate) score: f64,
+}
+
+impl Weight {
+    /// What would be left if it were not taken for a key checker, in days.
+    pub(crate) fn without_probing(&self) -> f64 {
+        self.arrival * self.faded * exp(self.factors.total(false))
+    }
 }
 
 /// A newcomer as it stands with one more request.
@@ -73,7 +86,11 @@ impl Engine {
         in_flight: InFlight,
     ) -> Appraisal {
         let actor = actor_of(request);
-        let known = state.slots.iter().find(|slot| slot.actor == actor.bits());
+        let known = state
+            .slots
+            .iter()
+            .find(|slot| slot.actor == actor.bits())
+            .or_else(|| state.slots.iter().find(|slot| slot.resembles(features)));
         let is_new = known.is_none();
         let mut slot = known.cloned().unwrap_or_else(|| Slot::open(actor, request, features));
         let before = state.known.compare(&slot.identity.features);
@@ -121,31 +138,39 @@ impl Engine {
             }
         };
         let factors = slot.acts.factors(baseline, in_flight.actor);
-        let kind = kind_nats(slot, novelty);
+        let kind = kind_nats(state, slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
-        let arrival = if is_newcomer(novelty) {
+        let is_checker = slot.facts & fact::CHECKER != 0;
+        let (mut arrival, mut newcomer, mut rarity) = (0.0, 0.0, 0.0);
+        // Otherwise everything about it has become the key's own since.
+        if is_newcomer(novelty) {
             let rates = self.rates(state, profile, slot.first_seen);
-            rates.evidence(novelty.levels) * exp(kind + circulation)
-        } else {
-            // Everything about it has become the key's own since.
-            0.0
-        };
+            rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts());
+            let outside = rarity * exp(kind + circulation);
+            for (way, mass) in rates.ways(novelty.levels) {
+                let total = factors.total(way.disguised);
+                let behaviour = if is_checker { total.max(CHECKER_NATS) } else { total };
+                arrival += mass * outside;
+                newcomer += mass * outside * exp(behaviour);
+            }
+        }
         let faded = fade(now.since(slot.first_seen), HALF);
-        let newcomer = arrival * faded * exp(factors.total());
+        let newcomer = newcomer * faded;
         let requests = f64::from(slot.acts.peak_requests) / baseline.reference_requests();
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };
-        Weight { arrival, faded, kind, circulation, factors, newcomer, score: merge(newcomer, surge) }
+        Weight { arrival, rarity, faded, kind, circulation, factors, newcomer, score: merge(newcomer, surge) }
     }
 
-    /// The tier that a score and hard facts reach.
-    pub(crate) fn tier(&self, profile: &KeyProfile, score: f64, arrival: f64, facts: u8) -> Option<Tier> {
+    /// The tier that a score, a rarity and hard facts reach. The score spends one budget on all kinds of newcomers,
+    /// so it says less of a kind that is hardly ever seen than the kind's own rarity does.
+    pub(crate) fn tier(&self, profile: &KeyProfile, score: f64, rarity: f64, facts: u8) -> Option<Tier> {
         let alert = profile.alert_days();
         let act = self.config.act_days.max(alert);
-        let is_checker = facts & fact::CHECKER != 0 && arrival >= CHECKER_DAYS;
-        if score >= act || ((score >= alert || is_checker) && facts.count_ones() >= 2) {
+        let is_certain = facts.count_ones() >= 2 || rarity >= CERTAIN * act;
+        if score >= act || (score >= alert && is_certain) {
             Some(Tier::Act)
-        } else if score >= alert || is_checker {
+        } else if score >= alert {
             Some(Tier::Alert)
         } else if score >= self.config.notice_days.min(alert) {
             Some(Tier::Notice)
@@ -224,15 +249,20 @@ fn circulation(state: &KeyState, profile: &KeyProfile, slot: &Slot) -> f64 {
     leak.max(theft).max(alert)
 }
 
-/// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often
-/// than a service's own changes are. The mean over benign newcomers is below one.
-fn kind_nats(slot: &Slot, novelty: Novelty) -> f64 {
+/// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often than a
+/// service's own changes are; people use VPN exits themselves. The mean over benign newcomers is one. A network that is
+/// new to the key is weighed by its house as well.
+fn kind_nats(state: &KeyState, slot: &Slot, novelty: Novelty) -> f64 {
+    let house = if novelty.has(dimension::NETWORK) { standing::nats(&slot.identity.features) } else { 0.0 };
     if !novelty.has(dimension::KIND) {
-        return 0.0;
+        return house;
     }
-    match slot.identity.features.kind {
-        NetworkKind::Tor => 2.5,
-        NetworkKind::Vpn => 1.1,
-        _ => -0.25,
-    }
+    let people = state.churn.as_ref().map_or(0.3, |churn| churn.members().into_iter().skip(3).sum());
+    // Shares of thieves, of a service's changes and of people's.
+    let (thieves, machines, people_do) = match slot.identity.features.kind {
+        NetworkKind::Tor => (0.03, 0.002, 0.004),
+        NetworkKind::Vpn => (0.36, 0.120, 0.600),
+        _ => (0.61, 0.878, 0.396),
+    };
+    house + ln(thieves / ((1.0 - people) * machines + people * people_do))
 }

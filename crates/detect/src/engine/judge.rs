@@ -60,8 +60,9 @@ impl Engine {
             slot.is_contained(now) && slot.context.as_ref().is_some_and(|context| context.matches(request))
         });
         let weight = &appraisal.weight;
-        let own = self.tier(profile, weight.score, weight.arrival, appraisal.slot.facts);
-        if contained.is_some() || own >= Some(Tier::Alert) {
+        let own = self.tier(profile, weight.score, weight.rarity, appraisal.slot.facts);
+        let is_contained = contained.is_some() || appraisal.slot.is_contained(now);
+        if is_contained || own >= Some(Tier::Alert) {
             let score = weight.score.max(contained.map_or(0.0, |slot| slot.score));
             let tier = own.max(contained.and_then(|slot| slot.tier)).unwrap_or(Tier::Alert);
             return refuse(score, self.explain_newcomer(state, profile, &appraisal, tier, score, request));
@@ -98,8 +99,8 @@ impl Engine {
         score: f64,
         request: &RequestContext,
     ) -> Finding {
-        let by_probing =
-            appraisal.slot.facts & fact::CHECKER != 0 && appraisal.weight.score < profile.alert_days();
+        let by_probing = appraisal.slot.facts & fact::CHECKER != 0
+            && appraisal.weight.without_probing() < profile.alert_days();
         let about = if by_probing { "recon" } else { "newcomer" };
         let rates = self.rates(state, profile, appraisal.slot.first_seen);
         explain::newcomer(about, appraisal, tier, score, request, &rates)

@@ -43,6 +43,7 @@ impl Engine {
     /// evidence and attempts, and never teach.
     pub fn observe(&self, state: &mut KeyState, profile: &KeyProfile, event: &UsageEvent) -> Vec<Finding> {
         let mut findings = Vec::new();
+        state.raised = 0.0;
         if !state.accept(event.key_seq) {
             return findings;
         }
@@ -141,7 +142,9 @@ impl Engine {
         let now = request.time;
         let mut appraisal = self.appraise(state, profile, request, features, novelty, InFlight::default());
         let was_judged = event.outcome == Outcome::Refused(Refusal::Judged);
-        if appraisal.is_new && appraisal.weight.arrival < FOLLOW_DAYS && !was_judged {
+        // Somebody ordinary who at once does something out of the ordinary is followed too.
+        let worth = appraisal.weight.arrival.max(appraisal.weight.newcomer);
+        if appraisal.is_new && worth < FOLLOW_DAYS && !was_judged {
             return Lesson::All;
         }
         if appraisal.is_new {
@@ -151,9 +154,7 @@ impl Engine {
             }
         }
         appraisal.slot.note_outcome(event);
-        if let Some(baseline) = &state.baseline {
-            appraisal.slot.acts.note_outcome(event, baseline);
-        }
+        appraisal.slot.acts.note_outcome(event);
         if appraisal.slot.acts.is_checker() {
             appraisal.slot.facts |= crate::slot::fact::CHECKER;
         }
@@ -211,11 +212,14 @@ impl Engine {
                     && slot.context.as_ref().is_some_and(|context| context.matches(&event.request))
             });
         let facts = appraisal.slot.facts;
-        let mut tier = self.tier(profile, appraisal.weight.score, appraisal.weight.arrival, facts);
+        let mut tier = self.tier(profile, appraisal.weight.score, appraisal.weight.rarity, facts);
         if was_judged && !is_covered {
             // Requests in flight weighed in when it was refused; the refusal itself is a finding.
             tier = tier.max(Some(Tier::Alert));
             appraisal.weight.score = appraisal.weight.score.max(profile.alert_days());
+        }
+        if appraisal.weight.score > appraisal.slot.score && !is_covered {
+            state.raised = state.raised.max(appraisal.weight.score);
         }
         appraisal.slot.score = appraisal.slot.score.max(appraisal.weight.score);
         if tier <= appraisal.slot.tier {
@@ -225,7 +229,7 @@ impl Engine {
         let Some(tier) = tier else { return };
         if tier >= Tier::Alert {
             appraisal.slot.alerted = true;
-            let context = appraisal.slot.identity.context(appraisal.novelty);
+            let context = appraisal.slot.identity.context(appraisal.novelty, appraisal.slot.roams);
             appraisal.slot.context = Some(Box::new(context));
             if !is_covered {
                 state.alerted_at = Some(now);
@@ -267,6 +271,10 @@ impl Engine {
                 }
                 _ => continue,
             };
+            if days > crowd.peak {
+                crowd.peak = days;
+                state.raised = state.raised.max(days);
+            }
             let tier = self.tier(profile, days, 0.0, 0);
             // A crowd is told of when it alerts; single members give the notices.
             if tier >= Some(Tier::Alert) && tier > crowd.tier {

@@ -1,6 +1,6 @@
 //! The tables that ship with the program; what they assume is said in [`super`].
 
-use super::{Cause, Cohort, FleetPriors, Law};
+use super::{Cause, Cohort, FleetPriors, Law, Way};
 use crate::known::dimension;
 
 /// Changes every kind of key shares: a new component beside the old, a new workload on the same key, a
@@ -37,14 +37,65 @@ fn causes() -> Vec<Cause> {
     ]
 }
 
-/// The look of thieves at their first request.
-fn thief() -> Law {
-    Law {
-        source: [0.02, 0.05, 0.23, 0.10, 0.35, 0.25],
-        client: [0.40, 0.08, 0.07, 0.45],
-        usage: [0.50, 0.32, 0.18],
-        template: [0.1, 0.9],
+/// The same for keys that people hold: what is new beside them is a machine, with software of its own when the
+/// people come by browser or application.
+fn causes_beside_people(client: [f64; 4]) -> Vec<Cause> {
+    let mut causes = causes();
+    for (cause, source) in
+        causes.iter_mut().zip([[0.05, 0.05, 0.10, 0.60, 0.05, 0.15], [0.0, 0.02, 0.10, 0.43, 0.05, 0.40]])
+    {
+        cause.law.source = source;
+        cause.law.client = client;
     }
+    causes
+}
+
+/// The ways to steal. Shares are a bet, not a census: what is rare on honest keys needs little of the budget to
+/// be noticed at once, so most of it lies on disguised thieves, whose first request is like an honest new workload's.
+fn ways() -> Vec<Way> {
+    let strangers = Law {
+        source: [0.02, 0.06, 0.24, 0.14, 0.32, 0.22],
+        client: [0.05, 0.08, 0.10, 0.77],
+        usage: [0.52, 0.30, 0.18],
+        template: [0.08, 0.92],
+    };
+    vec![
+        // Their own network and software, as the reports have it.
+        Way { share: 0.14, law: strangers, disguised: false },
+        // The same, looking no stranger than an honest new workload of another make: the cheapest bet on it.
+        Way {
+            share: 0.12,
+            law: Law {
+                source: [0.0, 0.08, 0.40, 0.11, 0.30, 0.11],
+                client: [0.0, 0.0, 0.25, 0.75],
+                usage: [0.75, 0.20, 0.05],
+                template: [0.04, 0.96],
+            },
+            disguised: false,
+        },
+        // Their own network, the key's software and models.
+        Way {
+            share: 0.57,
+            law: Law {
+                source: [0.0, 0.09, 0.31, 0.13, 0.35, 0.12],
+                client: [0.94, 0.04, 0.01, 0.01],
+                usage: [0.93, 0.06, 0.01],
+                template: [0.02, 0.98],
+            },
+            disguised: true,
+        },
+        // On the owner's machine, with other software.
+        Way {
+            share: 0.17,
+            law: Law {
+                source: [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                client: [0.0, 0.01, 0.12, 0.87],
+                usage: [0.60, 0.25, 0.15],
+                template: [0.05, 0.95],
+            },
+            disguised: false,
+        },
+    ]
 }
 
 pub(super) fn tables() -> FleetPriors {
@@ -86,6 +137,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.03, 0.01, 0.0016],
         usage_given: [0.0, 0.02, 0.004],
         template_given: 0.035,
+        causes: causes_beside_people([0.55, 0.12, 0.13, 0.20]),
         ..service.clone()
     };
     let public = Cohort {
@@ -95,8 +147,9 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.01, 0.005, 0.0044],
         usage_given: [0.0, 0.005, 0.0005],
         template_given: 0.0035,
+        causes: causes_beside_people([0.10, 0.08, 0.12, 0.70]),
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
-    FleetPriors { version: 1, cohorts, thief: thief() }
+    FleetPriors { version: 2, cohorts, ways: ways() }
 }

@@ -38,7 +38,11 @@ fn laws_sum_to_one() {
     for law in priors.cohorts.iter().flat_map(|cohort| &cohort.causes).map(|cause| &cause.law) {
         assert!((law.mass(everything) - 1.0).abs() < 1e-12);
     }
-    assert!((priors.thief.mass(everything) - 1.0).abs() < 1e-12);
+    for way in &priors.ways {
+        assert!((way.law.mass(everything) - 1.0).abs() < 1e-12);
+    }
+    let bet: f64 = priors.ways.iter().map(|way| way.share).sum();
+    assert!((bet - 1.0).abs() < 1e-12);
     let shares: f64 = priors.cohorts.iter().map(|cohort| cohort.share).sum();
     assert!((shares - 1.0).abs() < 1e-12);
 }

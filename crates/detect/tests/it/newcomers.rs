@@ -122,11 +122,13 @@ fn young_keys_are_judged_leniently_and_grown_ones_strictly() {
     let score = |days: u64| {
         let key = Key::with_history(days);
         let asked = request(crate::world::key(0), &stranger(day(days)));
-        key.engine.judge(&key.state, &key.profile, &asked, InFlight::default()).once_in_days
+        let verdict = key.engine.judge(&key.state, &key.profile, &asked, InFlight::default());
+        (verdict.once_in_days, verdict.finding.map(|finding| finding.tier), key.profile.alert_days())
     };
-    let (young, week, month) = (score(2), score(8), score(40));
+    let ((young, ..), (week, ..), (month, tier, alert)) = (score(2), score(8), score(40));
     assert!(young < week && week < month, "{young} {week} {month}");
-    assert!(month > 20_000.0);
+    // Far over the threshold, and of a kind that honest keys do not meet: certain.
+    assert!(month > 4.0 * alert && tier == Some(Tier::Act), "{month} {tier:?}");
 }
 
 #[test]

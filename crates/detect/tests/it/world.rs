@@ -153,6 +153,7 @@ pub(crate) fn request(key: KeyId, call: &Call) -> RequestContext {
         output_tokens_max: call.output_max,
         cost_worst: NanoUsd((call.input.saturating_add(call.output_max)).saturating_mul(price(call.model))),
         request_bytes: call.input * 4,
+        siblings: Default::default(),
     }
 }
 
@@ -176,6 +177,7 @@ pub(crate) fn event(key: KeyId, seq: u64, call: &Call, refused: Option<Refusal>)
         response_bytes: call.output * 4,
         first_byte_us: 300_000,
         duration_us: 2 * SECOND,
+        completion: 0,
     }
 }
 

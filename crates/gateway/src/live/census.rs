@@ -66,7 +66,7 @@ impl Live {
                     KeyState::Active if live.entry.usable(now).is_err() => &mut census.expired,
                     KeyState::Active => &mut census.active,
                 } += 1;
-                for containment in live.containments.iter().filter(|c| c.in_force(now)) {
+                for containment in live.contained.known().iter().filter(|c| c.in_force(now)) {
                     let of = Rung::from(&containment.action);
                     if let Some((_, count)) = census.containments.iter_mut().find(|(rung, _)| *rung == of) {
                         *count += 1;

@@ -30,12 +30,16 @@ impl LastSeen {
     }
 
     /// Takes an ordinal in; false when it was taken in before.
-    fn take(&mut self, seq: u64) -> bool {
+    pub(super) fn take(&mut self, seq: u64) -> bool {
         // An event without an ordinal changed no state when it happened.
         if seq == 0 {
             return false;
         }
         let epoch = seq >> 32;
+        // Older than all that are kept: long taken in.
+        if self.0.len() >= Self::EPOCHS && self.0.iter().all(|last| last >> 32 > epoch) {
+            return false;
+        }
         match self.0.iter_mut().find(|last| **last >> 32 == epoch) {
             Some(last) if *last >= seq => return false,
             Some(last) => *last = seq,
@@ -99,6 +103,15 @@ impl KeyCheckpoint {
     /// When the bytes can not be read.
     pub fn normal(bytes: &[u8]) -> Result<Option<Normal>, DecodeCheckpointError> {
         Ok(super::view::normal(&Self::decode(bytes)?.learned))
+    }
+
+    /// Whether bytes can be read.
+    ///
+    /// # Errors
+    ///
+    /// When they can not.
+    pub fn check(bytes: &[u8]) -> Result<(), DecodeCheckpointError> {
+        Self::decode(bytes).map(drop)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Mind, DecodeCheckpointError> {
@@ -191,17 +204,18 @@ impl Live {
     }
 
     /// Applies one journal record that a checkpoint may or may not hold already. The key's checkpoint must be
-    /// in place before.
-    pub fn replay(&self, record: &JournalRecord) {
+    /// in place before: false when it is not, and the record is not taken in.
+    pub fn replay(&self, record: &JournalRecord) -> bool {
         let (key, seq) = match record {
             JournalRecord::Usage(event) => (event.request.key, event.key_seq),
             JournalRecord::Feedback { key_seq, feedback } => (feedback.key, *key_seq),
-            JournalRecord::Finding(_) => return,
+            JournalRecord::Finding(_) => return true,
         };
         let mut guard = self.shard(key);
-        let Some((live, mind)) = guard.keys.get_mut(&key).and_then(LiveKey::split) else { return };
+        let Some(live) = guard.keys.get_mut(&key) else { return true };
+        let Some((live, mind)) = live.split() else { return false };
         if !mind.last.take(seq) {
-            return;
+            return true;
         }
         mind.dirty = true;
         match record {
@@ -215,5 +229,6 @@ impl Live {
             JournalRecord::Feedback { feedback, .. } => self.engine.feedback(&mut mind.learned, feedback),
             JournalRecord::Finding(_) => {}
         }
+        true
     }
 }

@@ -158,7 +158,7 @@ impl Live {
         let guard = self.shard(key);
         let live = guard.keys.get(&key)?;
         let mind = live.mind.as_ref();
-        let in_force = live.containments.iter().filter(|c| c.in_force(now));
+        let in_force = live.contained.known().iter().filter(|c| c.in_force(now));
         Some(KeyView {
             id: key,
             name: live.entry.name.clone(),

@@ -101,6 +101,41 @@ fn a_stream_that_outruns_its_budget_is_cut_with_its_dialects_error() {
 }
 
 #[test]
+fn streams_past_their_reservations_share_what_is_left() {
+    const STREAMS: usize = 8;
+    const TOKENS_TO_SPEND: u64 = 4_000;
+    let rig = Rig::start(Setup { reserve_output_tokens: 10, workers: 2, ..Setup::default() });
+    let total = NanoUsd(TOKENS_TO_SPEND * OUTPUT);
+    let secret = rig.add_key(1, budget(total));
+    let body = chat(&json!({"stream": true}));
+    // Ten tokens a piece; any of them alone would use the budget up.
+    let mock = [
+        ("x-mock-output-tokens", "5000"),
+        ("x-mock-chunks", "500"),
+        ("x-mock-chunk-delay-ms", "2"),
+        ("x-mock-input-tokens", "1"),
+    ];
+    rig.run(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..STREAMS {
+            let (client, request) = (rig.client.clone(), post(CHAT, &body, secret.expose(), &mock));
+            tasks.spawn(async move { client.send_http(request).await.unwrap().status.as_u16() });
+        }
+        tasks.join_all().await
+    });
+    let events = rig.events(STREAMS);
+    let cut = events.iter().filter(|event| event.outcome == Outcome::Cut(Cut::Budget)).count();
+    // The first may be cut before the last begins, which is then refused.
+    let refused = events.iter().filter(|e| matches!(e.outcome, Outcome::Refused(Refusal::Budget(_)))).count();
+    assert!(cut > 0 && cut + refused == STREAMS, "{cut} cut, {refused} refused");
+    let spent: NanoUsd = events.iter().map(|event| event.cost).sum();
+    // What each costs between two looks, and what came joined with it.
+    const BETWEEN_LOOKS: u64 = 32 + 60;
+    assert!(spent.0 < total.0 + cut as u64 * BETWEEN_LOOKS * OUTPUT, "{spent:?} of {total:?}");
+    assert!(spent.0 > total.0 - 100 * OUTPUT, "{spent:?} of {total:?}");
+}
+
+#[test]
 fn a_stream_beyond_its_reservation_goes_on_while_the_budget_lasts() {
     let rig = Rig::start(Setup { reserve_output_tokens: 10, ..Setup::default() });
     let secret = rig.add_key(1, budget(NanoUsd(10_000 * OUTPUT)));

@@ -100,6 +100,50 @@ fn what_ends_a_key_cuts_all_its_streams() {
     sorted(&|rig| drop(rig.put_key(1, 2, KeyState::Disabled, None, Policy::default())));
 }
 
+#[test]
+fn a_stream_ends_with_the_time_of_its_key() {
+    let body = chat(&json!({"stream": true}));
+    let later = NOON.plus(60 * SECOND);
+    let check = |expire: &dyn Fn(&Rig)| {
+        let rig = rig();
+        let secret = rig.put_key(1, 1, KeyState::Active, Some(later.plus(HOUR)), Policy::default());
+        let mut stream = start_stream(&rig, CHAT, &body, &secret, OWNER);
+        rig.clock.advance(60);
+        let read = stream.read_until(|read| read.matches("data:").count() > 1);
+        assert!(!read.contains("error"), "the key has an hour left: {read}");
+        expire(&rig);
+        let last = stream.read_until(|read| read.ends_with("0\r\n\r\n"));
+        assert!(last.contains("data: {\"error\":") && last.contains("key_expired"), "{last}");
+        let event = rig.event();
+        assert_eq!((event.outcome, event.status), (Outcome::Cut(Cut::Expired), 200));
+        rig.check_refused(&secret, &[(OWNER, true)]);
+    };
+    check(&|rig| rig.clock.advance(3_600));
+    // A person shortens its time while the stream runs: to the past, and to soon.
+    check(&|rig| drop(rig.put_key(1, 2, KeyState::Active, Some(NOON), Policy::default())));
+    check(&|rig| {
+        rig.put_key(1, 2, KeyState::Active, Some(later.plus(SECOND)), Policy::default());
+        rig.clock.advance(1);
+    });
+}
+
+#[test]
+fn what_waits_ends_with_the_time_of_its_key_too() {
+    let rig = rig();
+    let secret = rig.put_key(1, 1, KeyState::Active, Some(NOON.plus(60 * SECOND)), Policy::default());
+    let mut raw = rig.connect();
+    raw.write(raw_post(CHAT, &secret, &chat(&json!({"stream": true})).to_string(), "x-mock-fail: hang\r\n"));
+    eventually("the provider has it", || rig.mock.requests() == 1);
+    rig.clock.advance(59);
+    rig.gateway.live.cut_expired(rig.clock_now());
+    assert_eq!(rig.gateway.live.totals().in_flight, 1);
+    rig.clock.advance(1);
+    rig.gateway.live.cut_expired(rig.clock_now());
+    let read = raw.read_until(|read| read.contains("key_expired"));
+    assert!(read.starts_with("HTTP/1.1 403"), "{read}");
+    assert_eq!(rig.event().outcome, Outcome::Cut(Cut::Expired));
+}
+
 impl Rig {
     fn ask_from(&self, secret: &Secret, from: &str, model: &str, headers: &[(&str, &str)]) -> Answer {
         let mut headers = headers.to_vec();

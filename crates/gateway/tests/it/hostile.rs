@@ -66,7 +66,11 @@ fn ambiguous_targets_are_refused() {
         "POST /v1/./chat/completions HTTP/1.1",
         "POST /v1//chat/completions HTTP/1.1",
         "POST /v1/%2e%2e/chat/completions HTTP/1.1",
+        "POST /v1/%2E/chat/completions HTTP/1.1",
+        "POST /v1/.%2e/chat/completions HTTP/1.1",
+        "POST /v1/%252e%252e/chat/completions HTTP/1.1",
         "POST /v1%2fchat/completions HTTP/1.1",
+        "POST /v1%2Fchat/completions HTTP/1.1",
         "POST /v1/chat%5ccompletions HTTP/1.1",
         "POST /v1/chat\\completions HTTP/1.1",
         "POST /v1/chat/completions%00 HTTP/1.1",
@@ -335,6 +339,8 @@ fn slow_clients_are_let_go_of_in_time() {
     check_slow(&chunked, "", true);
     check_slow(&chunked, "1\r\n \r\n", true);
     check_slow(&format!("{chunked}5"), "", true);
+    // A size of noughts never ends.
+    check_slow(&chunked, "0", true);
     check_slow(&format!("{chunked}5;ext"), "e", true);
     check_slow(&format!("{chunked}0\r\nx-trailer: "), "e", true);
     let expect = with_framing("content-length: 5000\r\nexpect: 100-continue\r\n", "");
@@ -417,7 +423,14 @@ fn what_must_not_travel_stays_behind() {
         ("te", "trailers"),
         ("keep-alive", "timeout=5"),
         ("x-original-url", "/v1/models"),
+        ("x-rewrite-url", "/v1/models"),
         ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+        ("proxy", "evil:1"),
+        ("proxy-connection", "keep-alive"),
+        ("proxy-authenticate", "Basic"),
+        ("proxy-features", "x"),
         ("x-forwarded-host", "evil"),
         ("forwarded", "for=evil"),
         ("upgrade", "h2c"),
@@ -429,7 +442,7 @@ fn what_must_not_travel_stays_behind() {
     assert_eq!(answer.status, 200);
     let seen = rig.mock.seen().remove(0);
     assert_eq!(seen.header("x-kept"), Some("1"));
-    for (name, _) in &headers[..10] {
+    for (name, _) in &headers[..headers.len() - 1] {
         assert_eq!(seen.header(name), None, "{name}");
     }
     assert_eq!(seen.header("host"), Some(rig.mock_address.to_string().as_str()));

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accounting;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod containment;
@@ -13,8 +15,12 @@ mod hostile;
 #[cfg(test)]
 mod passage;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod websockets;

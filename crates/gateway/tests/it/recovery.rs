@@ -198,6 +198,43 @@ fn checkpoint_and_journal_are_the_live_state() {
 }
 
 #[test]
+fn a_state_is_rebuilt_from_events_and_what_was_said() {
+    let mut life = Life::new(7);
+    life.live(120);
+    life.settle();
+    let journal = life.rig.memory.records();
+    let now = life.rig.clock_now();
+    let (mut was, mut is) = (Saved::new(), Saved::new());
+    save(&life.rig.gateway, &mut was);
+    let fresh = Rig::bare(now);
+    for n in 1..=KEYS {
+        fresh.live.put_key(key_entry(n, 1, KeyState::Active, None, policy()).1, now);
+        let mut rebuild = fresh.live.rebuild(key_id(n)).unwrap();
+        for record in &journal {
+            match record {
+                JournalRecord::Usage(event) => rebuild.take(event),
+                JournalRecord::Feedback { key_seq, feedback } if feedback.key == key_id(n) => {
+                    rebuild.pass(*key_seq);
+                    rebuild.hear(feedback);
+                }
+                JournalRecord::Feedback { .. } | JournalRecord::Finding(_) => {}
+            }
+        }
+        rebuild.finish();
+    }
+    save(&fresh, &mut is);
+    assert!(was == is && was.len() as u64 == KEYS);
+    // What the journal still offers is known.
+    for record in &journal {
+        assert!(fresh.live.replay(record));
+    }
+    let mut again = Saved::new();
+    save(&fresh, &mut again);
+    assert!(again.is_empty(), "nothing changed");
+    assert!(fresh.live.rebuild(key_id(KEYS + 1)).is_none());
+}
+
+#[test]
 fn replaying_twice_changes_nothing() {
     let mut life = Life::new(99);
     life.live(60);

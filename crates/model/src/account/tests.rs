@@ -144,6 +144,59 @@ proptest! {
         }
     }
 
+    /// However many streams run past their reservations together, and whatever pieces they come in: a stream that
+    /// draws before it goes on, and ends when nothing is left, never takes a budget further than its last piece.
+    #[test]
+    fn streams_can_not_overdraw_a_budget_together(
+        steps in prop::collection::vec((0usize..8, 0u64..12, any::<bool>()), 1..300),
+        slice in 1u64..40,
+    ) {
+        struct Stream { reservation: Reservation, held: NanoUsd, drawn: NanoUsd, so_far: NanoUsd }
+        const PIECE_MAX: u64 = 11;
+        let budget = NanoUsd(300);
+        let budgets = Budgets { day: Some(budget), total: Some(budget), ..Budgets::default() };
+        let mut account = Account::default();
+        let mut streams: [Option<Stream>; 8] = [const { None }; 8];
+        let (mut settled, mut cut) = (NanoUsd::ZERO, 0);
+        for (i, piece, ends) in steps {
+            let Some(stream) = streams[i].as_mut() else {
+                let ask = Ask { tokens: 1, cost: NanoUsd(piece) };
+                if let Ok(reservation) = account.reserve(START, &Limits::default(), &budgets, ask) {
+                    let (held, zero) = (NanoUsd(piece), NanoUsd::ZERO);
+                    streams[i] = Some(Stream { reservation, held, drawn: zero, so_far: zero });
+                }
+                continue;
+            };
+            stream.so_far += NanoUsd(piece);
+            let mut over = ends;
+            if stream.so_far > stream.held {
+                let least = stream.so_far.minus(stream.held);
+                match account.draw(START, &budgets, least, least + NanoUsd(slice)) {
+                    Some(taken) => {
+                        prop_assert!(least <= taken && taken <= least + NanoUsd(slice));
+                        stream.held += taken;
+                        stream.drawn += taken;
+                    }
+                    None => (over, cut) = (true, cut + 1),
+                }
+            }
+            if over && let Some(stream) = streams[i].take() {
+                account.give_back(stream.drawn);
+                account.settle(stream.reservation, START, 1, stream.so_far);
+                settled += stream.so_far;
+            }
+            let promised = account.spent(BudgetWindow::Total, START) + account.reserved();
+            prop_assert!(promised <= budget + NanoUsd(cut * PIECE_MAX), "{promised:?} after {cut} cuts");
+            prop_assert_eq!(account.spent(BudgetWindow::Total, START), settled);
+        }
+        for stream in streams.into_iter().flatten() {
+            account.give_back(stream.drawn);
+            account.settle(stream.reservation, START, 1, stream.so_far);
+        }
+        prop_assert_eq!(account.reserved(), NanoUsd::ZERO);
+        prop_assert!(account.spent(BudgetWindow::Total, START) <= budget + NanoUsd(cut * PIECE_MAX));
+    }
+
     /// A client that waits as told is admitted.
     #[test]
     fn retry_after_is_true(limit in 1u64..20, gaps in prop::collection::vec(0u64..40, 1..60)) {

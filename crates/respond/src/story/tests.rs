@@ -1,12 +1,13 @@
 //! How incidents read.
 
+use tokenwatch_model::containment::Action;
 use tokenwatch_model::finding::Tier;
 use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{DAY, MINUTE};
 
 use super::*;
-use crate::incident::{count_forwarded, count_refused, dismiss, note, resolve};
+use crate::incident::{as_of, count_forwarded, count_refused, dismiss, note, resolve};
 use crate::situation::examples::{NOW, Scene, finding, ids, volume_finding};
 use crate::{ResponsePolicy, execute, plan};
 
@@ -42,6 +43,41 @@ fn an_observed_theft_without_an_owner() {
     scene.owner = None;
     scene.incident.as_mut().unwrap().findings[0].once_in_days = 0.0;
     insta::assert_snapshot!("observed", story(&scene, NOW.plus(2 * DAY)));
+}
+
+#[test]
+fn what_ran_out_is_told() {
+    let scene = after(Mode::Contain, &[finding(1, Tier::Alert)]);
+    let stored = scene.incident.clone().unwrap();
+    let expires = scene.containments.iter().filter_map(|c| c.expires).max().unwrap();
+    let at = |now| as_of(&stored, &scene.containments, now);
+    assert_eq!(at(Timestamp(expires.0 - 1)), stored, "in force to the last moment");
+    let mut expired = at(expires);
+    assert_eq!((expired.state, expired.state.is_open()), (IncidentState::Expired, true));
+    let later = expires.plus(3 * DAY);
+    assert!(one_line(&expired, later).contains(" expired "));
+    // What was said afterwards stands after it.
+    let noted = note(stored.clone(), "still thinking", "admin:ops", expires.plus(MINUTE)).unwrap();
+    expired = as_of(&noted.incident.unwrap(), &scene.containments, later);
+    let text = describe(&expired, &scene.key, scene.owner.as_ref(), later);
+    insta::assert_snapshot!("expired", text);
+    // Lists know what is in force alone: the state is the same, the story does not say since when.
+    let listed = as_of(&stored, &[], later);
+    assert_eq!((listed.state, listed.timeline.len()), (IncidentState::Expired, stored.timeline.len()));
+    // Watching contains nothing, and neither does what belongs to another incident.
+    let mut others = scene.containments.clone();
+    for other in &mut others {
+        (other.expires, other.action) = (None, Action::Watch);
+    }
+    assert_eq!(as_of(&stored, &others, later).state, IncidentState::Expired);
+    // What is put in force again contains it again.
+    let mut again = scene.containments.clone();
+    again[0].expires = Some(later.plus(DAY));
+    assert_eq!(as_of(&stored, &again, later), stored);
+    for state in [IncidentState::Open, IncidentState::Resolved, IncidentState::Dismissed] {
+        let other = Incident { state, ..stored.clone() };
+        assert_eq!(as_of(&other, &scene.containments, later), other);
+    }
 }
 
 #[test]

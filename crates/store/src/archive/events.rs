@@ -4,7 +4,7 @@ use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::client::Client;
-use tokenwatch_model::context::{RequestContext, Shape, Source};
+use tokenwatch_model::context::{RequestContext, Shape, Siblings, SiblingsKnow, Source};
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::money::NanoUsd;
@@ -63,6 +63,11 @@ impl Record for UsageEvent {
         Spec::required("response_bytes", Kind::Number),
         Spec::optional("first_byte_us", Kind::Number),
         Spec::required("duration_us", Kind::Number),
+        Spec::optional("topic", Kind::Hash),
+        Spec::optional("phrases", Kind::FewNumbers),
+        Spec::optional("completion", Kind::Hash),
+        Spec::optional("siblings", Kind::FewNumbers),
+        Spec::optional("siblings_know", Kind::FewNumbers),
     ];
 
     fn from_journal(record: JournalRecord) -> Option<Self> {
@@ -84,6 +89,7 @@ impl Record for UsageEvent {
         put_request(self, row);
         put_shape(&self.request, row);
         put_outcome(self, row);
+        put_later(self, row);
         Ok(())
     }
 
@@ -115,8 +121,9 @@ impl Record for UsageEvent {
             output_tokens_max: row.number()?,
             cost_worst: NanoUsd(row.number()?),
             request_bytes: row.number()?,
+            siblings: Siblings::default(),
         };
-        Ok(Self {
+        let mut event = Self {
             request,
             key_seq,
             outcome: take_outcome(row)?,
@@ -128,7 +135,13 @@ impl Record for UsageEvent {
             response_bytes: row.number()?,
             first_byte_us: row.number()?,
             duration_us: row.number()?,
-        })
+            completion: 0,
+        };
+        event.request.shape.topic = row.hash()?;
+        event.request.shape.phrases = row.narrow()?;
+        event.completion = row.hash()?;
+        event.request.siblings = Siblings { keys: row.narrow()?, known: SiblingsKnow(row.narrow()?) };
+        Ok(event)
     }
 }
 
@@ -208,6 +221,16 @@ fn put_outcome(event: &UsageEvent, row: &mut RowWriter<'_>) {
     row.number(event.duration_us);
 }
 
+/// Columns that came later; older files lack them.
+fn put_later(event: &UsageEvent, row: &mut RowWriter<'_>) {
+    let request = &event.request;
+    row.hash_or_none(request.shape.topic);
+    row.number_or_none(request.shape.phrases.into());
+    row.hash_or_none(event.completion);
+    row.number_or_none(request.siblings.keys.into());
+    row.number_or_none(request.siblings.known.0.into());
+}
+
 /// A key; none for requests whose credential named none.
 pub(crate) fn put_key(key: KeyId, row: &mut RowWriter<'_>) {
     if key == UsageEvent::NO_KEY { row.text_or_none("") } else { row.text(&key.to_string()) }
@@ -234,6 +257,7 @@ fn take_shape(row: &mut RowReader<'_>) -> Result<Shape, DecodeError> {
         prompt: row.hash()?,
         messages: row.narrow()?,
         tool_count: row.narrow()?,
+        ..Shape::default()
     })
 }
 

@@ -18,8 +18,8 @@ use crate::journal::position::SegmentName;
 
 /// What every segment starts with.
 const MAGIC: &[u8; 8] = b"twjournl";
-/// Version of the records' encoding. A new version must still read the old ones.
-const FORMAT: u32 = 1;
+/// Version of the records' encoding. From the first release on, a new version must still read the old ones.
+const FORMAT: u32 = 2;
 /// Bytes before the first frame.
 pub(crate) const HEADER_LEN: u64 = 16;
 /// Bytes of a frame before its payload.
@@ -143,7 +143,7 @@ impl SegmentReader {
         let mut reader = Self { file, window: Vec::new(), window_start: 0, offset: offset.max(HEADER_LEN) };
         let head = reader.fill(0, HEADER_LEN as usize)?;
         if head != header() {
-            let wrong = "not a journal segment, or one of a newer version of tokenwatch";
+            let wrong = "not a journal segment, or one of another version of tokenwatch";
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
         Ok(reader)

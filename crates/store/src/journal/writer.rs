@@ -25,6 +25,11 @@ const PENDING_MAX: usize = 8 << 20;
 /// Room kept between batches.
 const PENDING_KEPT: usize = 1 << 20;
 
+/// Records encoded in one go while few wait: some twenty microseconds.
+const STRETCH: u64 = 16;
+/// From so many waiting records on the writer hurries.
+const MANY: u64 = 1_024;
+
 /// Where segments are made.
 pub(crate) trait Disk: Send + 'static {
     /// A segment being written.
@@ -146,7 +151,7 @@ impl<D: Disk> Writer<D> {
     }
 
     pub(crate) fn run(mut self) {
-        let tick = self.options.sync_every / 2;
+        let tick = self.options.sync_every / 4;
         loop {
             let began = Instant::now();
             // Asked before taking: what was pushed before the end is still taken.
@@ -175,18 +180,27 @@ impl<D: Disk> Writer<D> {
 
     /// Encodes what waits, as far as there is room; true when there is more.
     fn gather(&mut self) -> bool {
+        let mut taken = 0_u64;
         while self.pending.len() < PENDING_MAX {
-            match self.messages.try_recv() {
-                Ok(Message::Record(record)) => self.encode(&record),
-                Ok(Message::Flush(reply)) => self.flushes.push(reply),
+            let message = match self.messages.try_recv() {
+                Ok(message) => message,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            };
+            let waiting = self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
+            match message {
+                Message::Record(record) => self.encode(&record),
+                Message::Flush(reply) => self.flushes.push(reply),
+            }
+            taken += 1;
+            // On a core that a worker needs, too, a request would wait until all is encoded: let it go first.
+            if taken.is_multiple_of(STRETCH) && waiting < MANY {
+                std::thread::yield_now();
             }
         }
         true
     }
 
     fn encode(&mut self, record: &JournalRecord) {
-        self.shared.taken.fetch_add(1, Ordering::Relaxed);
         let redactor = &self.redactor;
         let framed = segment::push_frame(record, &mut self.pending, |payload| {
             redactor.mask(payload);
@@ -244,7 +258,14 @@ impl<D: Disk> Writer<D> {
                 if status.error.take().is_some() {
                     tracing::info!("the journal is written again");
                 }
-                status.durable += std::mem::take(&mut self.pending_records);
+                let now = Instant::now();
+                let records = std::mem::take(&mut self.pending_records);
+                if records > 0 {
+                    // What is in this batch was handed over after the batch before was taken up.
+                    let lag = now.saturating_duration_since(status.durable_through);
+                    status.lags.add(now, lag);
+                }
+                status.durable += records;
                 status.durable_through = began;
                 drop(status);
                 for flush in self.flushes.drain(..) {
@@ -272,12 +293,11 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Marks the end. Should that fail, the segment is closed like that of a process that died: nothing is lost.
+    /// Marks the end. Should that fail, or be lost with the power, the segment is closed like that of a process
+    /// that died: nothing is lost. So it is not synced, which records that wait would have to wait for.
     fn end_segment(&mut self) {
         let Some(mut segment) = self.segment.take() else { return };
-        let marked =
-            segment.file.write_at(segment::end_mark(), segment.length).and_then(|()| segment.file.sync());
-        if let Err(error) = marked {
+        if let Err(error) = segment.file.write_at(segment::end_mark(), segment.length) {
             tracing::warn!(%error, segment = %segment.name, "the end of a journal segment could not be marked");
         }
     }

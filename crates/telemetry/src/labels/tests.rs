@@ -22,7 +22,7 @@ fn labels_of_the_model_carry_its_names() {
     check(&[Severity::Low, Severity::Medium, Severity::High, Severity::Critical], Severity::name);
     check(&[Tier::Notice, Tier::Alert, Tier::Act], Tier::name);
     use IncidentState as State;
-    check(&[State::Open, State::Contained, State::Resolved, State::Dismissed], State::name);
+    check(&[State::Open, State::Contained, State::Resolved, State::Dismissed, State::Expired], State::name);
     let outcomes = [
         Outcome::Served,
         Outcome::Refused(Refusal::Judged),

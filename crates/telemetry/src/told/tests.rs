@@ -38,6 +38,7 @@ fn event(outcome: Outcome) -> UsageEvent {
             output_tokens_max: 100,
             cost_worst: NanoUsd::from_cents(1),
             request_bytes: 300,
+            siblings: Default::default(),
         },
         key_seq: 1,
         outcome,
@@ -56,6 +57,7 @@ fn event(outcome: Outcome) -> UsageEvent {
         response_bytes: 900,
         first_byte_us: if forwarded { 400_000 } else { 0 },
         duration_us: 1_200_000,
+        completion: 0,
     }
 }
 
@@ -158,13 +160,27 @@ fn finding(tier: Tier) -> Finding {
 }
 
 #[test]
-fn findings_are_counted_and_told_by_tier() {
+fn each_finding_is_counted_and_told_once() {
+    const SUMMARY: &str = r"a stranger\nwith two lines";
     let metrics = metrics();
+    let acted = || AlertEnd::Acted { incident: "inc_1", plan: "refuse\na context" };
     for (tier, level) in [(Tier::Notice, " INFO"), (Tier::Alert, " WARN"), (Tier::Act, " WARN")] {
-        let text = logged(Format::Text, "info", || FindingMade(&finding(tier)).emit(&metrics));
-        assert!(text.contains(level) && text.contains(r"a stranger\nwith two lines"), "{text}");
-        assert_eq!(text.lines().count(), 1);
+        let finding = finding(tier);
+        let text = logged(Format::Text, "info", || {
+            FindingMade(&finding).emit(&metrics);
+            AlertEnded { finding: &finding, end: acted() }.emit();
+        });
+        assert!(text.contains(level) && text.contains(SUMMARY), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let is_notice = tier == Tier::Notice;
+        assert!(is_notice || text.contains("inc_1") && text.contains(r"refuse\na context"), "{text}");
         assert_eq!(metrics.findings.get((tier, Severity::High)), 1);
+        let failed = AlertEnd::Failed { error: "the disk is full" };
+        let text = logged(Format::Text, "info", || AlertEnded { finding: &finding, end: failed }.emit());
+        assert!(
+            text.contains("ERROR") && text.contains(SUMMARY) && text.contains("the disk is full"),
+            "{text}"
+        );
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use tokenwatch_model::network::NetworkKind;
 
 use super::Network;
+pub use super::access::ACCESS_WIDE;
+pub use super::hosting::{CLOUD_WIDE, EXIT_WIDE, HOSTING_WIDE};
 
 const fn network(
     name: &'static str,
@@ -16,6 +18,36 @@ const fn network(
 ) -> Network {
     let [a, b, c, d] = base;
     Network { name, kind, country, asn, base: Ipv4Addr::new(a, b, c, d), bits }
+}
+
+pub(super) const fn access(
+    name: &'static str,
+    country: &'static str,
+    asn: u32,
+    base: [u8; 4],
+    bits: u8,
+) -> Network {
+    network(name, NetworkKind::Access, country, asn, base, bits)
+}
+
+pub(super) const fn hosting(
+    name: &'static str,
+    country: &'static str,
+    asn: u32,
+    base: [u8; 4],
+    bits: u8,
+) -> Network {
+    network(name, NetworkKind::Hosting, country, asn, base, bits)
+}
+
+pub(super) const fn vpn(
+    name: &'static str,
+    country: &'static str,
+    asn: u32,
+    base: [u8; 4],
+    bits: u8,
+) -> Network {
+    network(name, NetworkKind::Vpn, country, asn, base, bits)
 }
 
 /// Cloud regions that services and pipelines run in.
@@ -61,7 +93,7 @@ pub const HOSTING_ABUSED: [Network; 9] = [
 pub const EXIT: [Network; 4] = [
     network("datacamp", NetworkKind::Vpn, "GB", 60068, [89, 187, 160, 0], 19),
     network("packethub", NetworkKind::Vpn, "PA", 136787, [89, 18, 192, 0], 19),
-    network("datacamp-cdn77", NetworkKind::Vpn, "US", 212238, [149, 102, 224, 0], 19),
+    network("datacamp-cdn77", NetworkKind::Vpn, "DE", 212238, [149, 102, 224, 0], 19),
     network("cloudflare-egress", NetworkKind::Vpn, "US", 13335, [104, 28, 0, 0], 16),
 ];
 
@@ -82,7 +114,17 @@ pub const ACCESS_ABUSED: [Network; 10] = [
     network("rostelecom", NetworkKind::Access, "RU", 12389, [95, 53, 0, 0], 16),
 ];
 
-/// Every network of the table.
+/// Every network of this table and of the wide ones.
 pub fn all() -> impl Iterator<Item = &'static Network> {
-    CLOUD.iter().chain(&ACCESS).chain(&HOSTING_ABUSED).chain(&EXIT).chain(&TOR).chain(&ACCESS_ABUSED)
+    CLOUD
+        .iter()
+        .chain(&ACCESS)
+        .chain(&HOSTING_ABUSED)
+        .chain(&EXIT)
+        .chain(&TOR)
+        .chain(&ACCESS_ABUSED)
+        .chain(&ACCESS_WIDE)
+        .chain(&CLOUD_WIDE)
+        .chain(&HOSTING_WIDE)
+        .chain(&EXIT_WIDE)
 }

@@ -136,6 +136,7 @@ impl Failure {
                 Some(Self::Status { status: 429, retry_after: retry_after.or(Some(1)) })
             }
             "401" => plain(Self::Status { status: 401, retry_after: None }),
+            "403" => plain(Self::Status { status: 403, retry_after: None }),
             "500" => plain(Self::Status { status: 500, retry_after: None }),
             "503" => plain(Self::Status { status: 503, retry_after: None }),
             "529" => plain(Self::Status { status: 529, retry_after: None }),

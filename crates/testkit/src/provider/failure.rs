@@ -23,6 +23,7 @@ pub(crate) fn refused(
 ) -> Response<Reply> {
     let message = match status {
         401 => "The API key is not valid.",
+        403 => "The API key may not use this.",
         429 => "Rate limit reached. Try again later.",
         503 | 529 => "The service is overloaded.",
         _ => "The server had an error while processing your request.",

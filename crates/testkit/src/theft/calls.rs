@@ -13,7 +13,7 @@ use crate::sim::{Label, SimRequest, Tokens};
 use crate::traffic::Row;
 
 /// New and dear models, which thieves want most, and the dearest of all.
-const fn wanted(dialect: Dialect, taste: Taste) -> &'static str {
+pub(crate) const fn wanted(dialect: Dialect, taste: Taste) -> &'static str {
     match (dialect, taste) {
         (Dialect::OpenAi, Taste::Dearest) => "gpt-5.5-pro",
         (Dialect::OpenAi, _) => "gpt-5.5",
@@ -23,12 +23,49 @@ const fn wanted(dialect: Dialect, taste: Taste) -> &'static str {
 }
 
 /// What public checkers ask for.
-const fn checked(dialect: Dialect) -> &'static str {
+pub(crate) const fn checked(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAi => "gpt-4o-mini",
         Dialect::Anthropic => "claude-haiku-4-5",
     }
 }
+
+/// Models that a sweep asks for.
+pub(crate) const fn swept(dialect: Dialect, number: u32) -> &'static str {
+    let (openai, anthropic) = (&SWEPT_OPENAI, &SWEPT_ANTHROPIC);
+    match dialect {
+        Dialect::OpenAi => openai[number as usize % openai.len()],
+        Dialect::Anthropic => anthropic[number as usize % anthropic.len()],
+    }
+}
+
+const SWEPT_OPENAI: [&str; 14] = [
+    "gpt-5.5-pro",
+    "gpt-5.5",
+    "gpt-5.4",
+    "gpt-5.1",
+    "gpt-5",
+    "gpt-5-mini",
+    "gpt-5-nano",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4.1-nano",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "o4-mini",
+    "gpt-5.4-mini",
+];
+const SWEPT_ANTHROPIC: [&str; 9] = [
+    "claude-fable-5",
+    "claude-mythos-5",
+    "claude-opus-5",
+    "claude-opus-4-8",
+    "claude-sonnet-5",
+    "claude-sonnet-4-6",
+    "claude-sonnet-4-5",
+    "claude-haiku-5-5",
+    "claude-haiku-4-5",
+];
 
 const CODING_TOOLS: [Tool; 2] = [
     Tool {
@@ -85,8 +122,10 @@ pub(crate) fn request(
     step: &Step,
     rng: &mut Rng,
 ) -> SimRequest {
-    if step.act == Act::Copy {
-        return copy(theft, victim, step, rng);
+    match step.act {
+        Act::Copy => return copy(theft, victim, step, rng),
+        Act::Borrow => return SimRequest { source: actor.source, ..copy(theft, victim, step, rng) },
+        _ => {}
     }
     let dialect = victim.dialect();
     let has_body = !matches!(step.act, Act::ListModels | Act::Organisation);
@@ -97,10 +136,11 @@ pub(crate) fn request(
     };
     let model = match step.act {
         Act::ListModels | Act::Organisation => "",
-        Act::EmptyChat => checked(dialect),
+        Act::EmptyChat | Act::Tiny => checked(dialect),
+        Act::Sweep { model, .. } => swept(dialect, model),
         Act::Probe if actor.taste == Taste::Dearest => wanted(dialect, actor.taste),
         Act::Probe => checked(dialect),
-        Act::Use { .. } | Act::Copy => match actor.taste {
+        Act::Use { .. } | Act::Copy | Act::Borrow => match actor.taste {
             Taste::Victims => victim.persona.models().first().copied().unwrap_or_default(),
             taste => wanted(dialect, taste),
         },
@@ -122,8 +162,8 @@ pub(crate) fn request(
         body,
         tokens: step.tokens,
         status: match step.act {
-            Act::EmptyChat => 400,
-            Act::Organisation => 403,
+            Act::EmptyChat | Act::Sweep { allowed: true, .. } => 400,
+            Act::Organisation | Act::Sweep { allowed: false, .. } => 403,
             _ => 200,
         },
         client: actor.software.client(dialect),
@@ -134,9 +174,10 @@ pub(crate) fn request(
 /// The output limit a step sets. Anthropic demands one.
 fn limit(actor: &Actor, step: &Step, dialect: Dialect) -> Option<u32> {
     match step.act {
-        Act::EmptyChat => Some(0),
+        Act::EmptyChat | Act::Sweep { .. } => Some(0),
         Act::Probe => Some(256),
-        Act::Use { .. } | Act::Copy => {
+        Act::Tiny => Some(1),
+        Act::Use { .. } | Act::Copy | Act::Borrow => {
             let needed = actor.limit.map(|limit| limit.max(step.tokens.output));
             needed.or_else(|| (dialect == Dialect::Anthropic).then_some(4_096.max(step.tokens.output)))
         }
@@ -154,8 +195,8 @@ fn body(
     rng: &mut Rng,
 ) -> Vec<u8> {
     let (system, turns) = match step.act {
-        Act::EmptyChat => (None, vec![String::new()]),
-        Act::Probe => (None, vec!["hi".to_owned()]),
+        Act::EmptyChat | Act::Sweep { .. } => (None, vec![String::new()]),
+        Act::Probe | Act::Tiny => (None, vec!["hi".to_owned()]),
         Act::Use { turn } if actor.codes => {
             let system = "You are a coding agent. Work in small steps and check each of them.".to_owned();
             (Some(system), talk(turn, &CHORES, rng))
@@ -164,7 +205,7 @@ fn body(
             let system = format!("Let us play a story together. You are {}.", rng.pick(&CHARACTERS));
             (Some(system), talk(turn, &SCENES, rng))
         }
-        Act::ListModels | Act::Organisation | Act::Copy => (None, Vec::new()),
+        Act::ListModels | Act::Organisation | Act::Copy | Act::Borrow => (None, Vec::new()),
     };
     let tools: &[Tool] = if actor.codes && system.is_some() { &CODING_TOOLS } else { &[] };
     Talk {

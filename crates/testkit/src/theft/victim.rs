@@ -1,27 +1,21 @@
-//! What a thief can know of a victim. Each kind of theft uses no more than its thief would.
+//! A victim of the demo: a simulated customer with its past requests.
 
 use tokenwatch_model::provider::Dialect;
 
+use super::habits::{Habits, rhythm};
 use crate::persona::Persona;
-use crate::traffic::{DAY_MS, Row};
+use crate::rng::Rng;
+use crate::traffic::Row;
 
-const HOUR_MS: u64 = 3_600_000;
 /// How many rows are kept to copy sizes and hours from.
-const ROWS_MAX: usize = 4_096;
+pub(crate) const ROWS_MAX: usize = 4_096;
 
 /// A victim, seen from outside.
-///
-/// * Every thief knows the dialect: the key's form tells it.
-/// * [`crate::theft::Theft::ModelUpgrade`] and [`crate::theft::Theft::QuietSharing`] go by the victim's rate and sizes,
-///   which the reports compare them with.
-/// * [`crate::theft::Theft::OffHours`] goes by the victim's quiet hours.
-/// * [`crate::theft::Theft::InsideBurst`] is on the victim's machine; [`crate::theft::Theft::Mimic`] copies everything.
 #[derive(Clone, Debug)]
 pub struct Victim {
     pub(crate) persona: Persona,
     pub(crate) rows: Vec<Row>,
     pub(crate) calls_per_hour: f64,
-    /// Hours of the day (UTC), quietest first.
     pub(crate) quiet_hours: Vec<u64>,
 }
 
@@ -29,25 +23,8 @@ impl Victim {
     /// The victim `persona` whose past requests are `rows`.
     pub fn new(persona: &Persona, rows: &[Row]) -> Self {
         let rows = rows.get(rows.len().saturating_sub(ROWS_MAX)..).unwrap_or_default().to_vec();
-        let span_ms = match (rows.first(), rows.last()) {
-            (Some(first), Some(last)) => (last.t_ms - first.t_ms).max(HOUR_MS),
-            _ => HOUR_MS,
-        };
-        let mut by_hour = [0_u64; 24];
-        for row in &rows {
-            let hour = (persona.start_ms().saturating_add(row.t_ms)) % DAY_MS / HOUR_MS;
-            if let Some(count) = by_hour.get_mut(hour as usize) {
-                *count += 1;
-            }
-        }
-        let mut quiet: Vec<(u64, u64)> = by_hour.into_iter().zip(0..).collect();
-        quiet.sort_unstable();
-        Self {
-            calls_per_hour: rows.len() as f64 * HOUR_MS as f64 / span_ms as f64,
-            quiet_hours: quiet.into_iter().map(|(_, hour)| hour).collect(),
-            persona: persona.clone(),
-            rows,
-        }
+        let (calls_per_hour, quiet_hours) = rhythm(&rows, persona.start_ms());
+        Self { calls_per_hour, quiet_hours, persona: persona.clone(), rows }
     }
 
     /// The protocol the key is for.
@@ -58,5 +35,21 @@ impl Victim {
     /// Mean requests an hour.
     pub fn calls_per_hour(&self) -> f64 {
         self.calls_per_hour
+    }
+
+    /// What its thief may know of it at a time.
+    pub(crate) fn habits(&self, at_ms: u64, rng: &mut Rng) -> Habits {
+        let software = self.persona.software(0, at_ms);
+        Habits {
+            dialect: self.dialect(),
+            network: self.persona.network(),
+            inside: self.persona.source(0, at_ms, rng),
+            client: software.client(self.dialect()),
+            software,
+            rows: self.rows.clone(),
+            rows_start_ms: self.persona.start_ms(),
+            calls_per_hour: self.calls_per_hour,
+            quiet_hours: self.quiet_hours.clone(),
+        }
     }
 }

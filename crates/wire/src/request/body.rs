@@ -58,7 +58,6 @@ pub(super) struct Reader<'a, 'k> {
     is_batch: bool,
     found: ParsedRequest,
     splice: Option<UsageSplice>,
-    is_output_unlimited: bool,
 }
 
 /// What bounds the output of one request.
@@ -85,7 +84,6 @@ pub(super) fn read(
         is_batch: dialect == Dialect::Anthropic && endpoint == Endpoint::Batches,
         found: ParsedRequest { n: 1, ..ParsedRequest::default() },
         splice: None,
-        is_output_unlimited: false,
     };
     reader.read_top()?;
     reader.scan.end()?;
@@ -105,7 +103,11 @@ impl<'a> Reader<'a, '_> {
                 .saturating_add(self.media_tokens)
                 // The frame around each message.
                 .saturating_add(3 * u64::from(shape.messages)),
-            output_tokens_max: if self.is_output_unlimited { 0 } else { self.found.output_tokens_max },
+            output_tokens_max: if self.found.outputs_unlimited > 0 {
+                0
+            } else {
+                self.found.output_tokens_stated
+            },
             shape,
             ..self.found
         }
@@ -154,11 +156,13 @@ impl<'a> Reader<'a, '_> {
             self.shape.add_parameter(&key, value);
         }
         self.found.n = self.found.n.max(bounds.choices);
+        let choices = bounds.choices.max(1);
+        let found = &mut self.found;
         if bounds.tokens == 0 {
-            self.is_output_unlimited = true;
+            found.outputs_unlimited = found.outputs_unlimited.saturating_add(choices);
         }
-        let tokens = bounds.tokens.saturating_mul(bounds.choices.max(1));
-        self.found.output_tokens_max = self.found.output_tokens_max.saturating_add(tokens);
+        let tokens = bounds.tokens.saturating_mul(choices);
+        found.output_tokens_stated = found.output_tokens_stated.saturating_add(tokens);
         Ok(())
     }
 

@@ -133,6 +133,7 @@ impl<'a, 'k> ShapeBuilder<'a, 'k> {
             prompt: hash_flat(&self.key.0, &self.prompt.0, true),
             messages: self.messages,
             tool_count: self.tool_count,
+            ..Shape::default()
         }
     }
 

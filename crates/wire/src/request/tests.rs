@@ -241,7 +241,10 @@ fn batches_name_all_their_models() {
     assert_eq!(found.shape, parse_batch(&requests[..1]).unwrap().shape);
 
     let unlimited = [requests[0].clone(), json!({"params": {"model": "a"}})];
-    assert_eq!(parse_batch(&unlimited).unwrap().output_tokens_max, 0);
+    let found = parse_batch(&unlimited).unwrap();
+    assert_eq!(found.output_tokens_max, 0);
+    // What has no limit does not hide what has one.
+    assert_eq!((found.output_tokens_stated, found.outputs_unlimited), (10, 1));
 
     let many: Vec<_> = (0..=MODELS_MAX).map(|n| json!({"params": {"model": n.to_string()}})).collect();
     assert!(parse_batch(&many[..MODELS_MAX]).is_ok());

@@ -269,9 +269,7 @@ fn a_cut_is_said_in_the_dialect() {
     ];
     let events: Vec<_> = all
         .iter()
-        .flat_map(|&(dialect, endpoint)| {
-            [Cut::Budget, Cut::Containment, Cut::Shutdown].map(|cut| cut_event(dialect, endpoint, cut, "", 7))
-        })
+        .flat_map(|&(dialect, endpoint)| Cut::ALL.map(|cut| cut_event(dialect, endpoint, cut, "", 7)))
         .map(|event| String::from_utf8(event).unwrap())
         .collect();
     insta::assert_snapshot!(events.concat());

@@ -113,6 +113,7 @@ impl World {
             watcher: Box::new(watch(acted.clone())),
             listeners: Vec::new(),
             has_admin: false,
+            checkpoints: None,
         };
         let app = App::start(&state, parts)?;
         let address = app.address;

@@ -156,3 +156,73 @@ fn segments_end_at_their_size_and_names_are_never_shared() {
     assert!(!progress.live);
     assert!(segment::list_segments(dir.path()).unwrap().len() > 3);
 }
+
+/// Syncs only while the gate is open; what it lets through reaches a real disk.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+impl Gate {
+    fn set(&self, open: bool) {
+        *self.0.0.lock().unwrap() = open;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let waited =
+            self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), Duration::from_secs(20), |open| !*open);
+        assert!(!waited.unwrap().1.timed_out(), "nobody opened the gate");
+    }
+}
+
+struct GatedDisk(DirDisk, Gate);
+struct GatedFile(File, Gate);
+
+impl Disk for GatedDisk {
+    type File = GatedFile;
+
+    fn create(&mut self, name: &SegmentName) -> io::Result<GatedFile> {
+        Ok(GatedFile(self.0.create(name)?, self.1.clone()))
+    }
+}
+
+impl SegmentFile for GatedFile {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        SegmentFile::write_at(&mut self.0, bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.1.pass();
+        self.0.sync()
+    }
+}
+
+#[test]
+fn nothing_is_called_durable_before_its_sync_and_what_it_waited_is_told() {
+    const HELD: Duration = Duration::from_millis(30);
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::default();
+    let journal =
+        Journal::start(GatedDisk(DirDisk::new(dir.path()), gate.clone()), options(), Vec::new()).unwrap();
+    let handle = journal.handle();
+    for round in 0..5 {
+        let before = handle.health();
+        assert_eq!((before.pushed, before.durable, before.lag_ms), (3 * round, 3 * round, 0));
+        assert!(handle.take_lags().is_empty());
+        gate.set(false);
+        push_all(&handle, 3 * round..3 * round + 3);
+        let pushed = Instant::now();
+        std::thread::sleep(HELD);
+        let held = handle.health();
+        assert_eq!((held.pushed, held.durable), (3 * round + 3, 3 * round));
+        assert!(u128::from(held.lag_ms) >= HELD.as_millis() && held.lag_worst_ms >= held.lag_ms, "{held:?}");
+        let waited = pushed.elapsed();
+        gate.set(true);
+        handle.flush(Duration::from_secs(20)).unwrap();
+        // None is understated: some record waited for all the time that the gate was closed.
+        let lags = handle.take_lags();
+        assert!(lags.iter().any(|lag| *lag >= waited), "{lags:?} after {waited:?}");
+        assert!(u128::from(handle.health().lag_worst_ms) >= waited.as_millis());
+    }
+    drop(journal);
+    check_content(dir.path(), 0..15);
+}

@@ -1,0 +1,134 @@
+//! Events of your own: read, put in order, labelled, replayed as a gateway would have met them.
+//!
+//! Invariant: what was passed over, moved or could not be matched is counted and shown, never silent.
+
+mod files;
+mod profiles;
+mod stream;
+mod truth;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::ensure;
+use serde::Serialize;
+use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_evaluate::record::Lookup;
+use tokenwatch_evaluate::replay::{Replay, ReplayReport, Settings};
+use tokenwatch_model::time::Timestamp;
+use tokenwatch_network::Bundled;
+use tokenwatch_wire::price::PriceTable;
+
+use stream::Stream;
+use truth::Truth;
+
+use super::parallel::bytes_bar;
+use crate::{Common, output};
+
+/// Arguments about events of your own.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Events of your own")]
+pub(super) struct EventsArgs {
+    /// Events to replay instead of a simulated fleet: JSON lines or Parquet, plain or gzip; several files are merged by
+    /// time, - is standard input. The fields are in docs/events.md
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["methods", "attacks", "keys", "quick", "only", "rates", "pace", "theft_requests", "undeclared", "html"])]
+    pub(super) events: Vec<PathBuf>,
+    /// Which request belongs to which theft: JSON lines or CSV with the fields request and attack. Without it nothing
+    /// is judged, and the alerts that would have been raised are shown
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "events")]
+    truth: Vec<PathBuf>,
+    /// What is declared about keys: JSON lines or CSV with the fields key, workload, owner, created
+    #[arg(long, value_name = "FILE", requires = "events")]
+    profiles: Option<PathBuf>,
+    /// Days from the first event on that only teach: nothing is refused on them and nothing counts
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "events", conflicts_with = "score_from")]
+    learn_days: u32,
+    /// The time from which results count, such as 2026-03-08T00:00:00Z, instead of a number of days
+    #[arg(long, value_name = "TIME", requires = "events")]
+    score_from: Option<Timestamp>,
+    /// How late an event may come, by its own time, and still be put in its place, such as 10m
+    #[arg(long, value_name = "SPAN", default_value = "10m", requires = "events", value_parser = super::span)]
+    disorder: u64,
+}
+
+/// What was read.
+#[derive(Debug, Serialize)]
+struct Input {
+    /// Events read.
+    events: u64,
+    /// Events that came after a later one and were put in their place.
+    moved: u64,
+    /// Events that came too late for that; they were replayed when they came.
+    late: u64,
+    /// Events without a request id, which no truth can name.
+    without_request: u64,
+    /// Fields that are not known, and how often each occurred.
+    unknown_fields: BTreeMap<String, u64>,
+    /// Requests that the truth gives to a thief.
+    truth_thief_requests: u64,
+    /// Of these, found among the events.
+    truth_matched: u64,
+}
+
+/// Everything that is printed.
+#[derive(Debug, Serialize)]
+struct Output {
+    input: Input,
+    #[serde(flatten)]
+    result: ReplayReport,
+}
+
+pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64) -> anyhow::Result<()> {
+    let unknown = KeyProfile { false_alarms_per_year, ..KeyProfile::default() };
+    let profiles = match &args.profiles {
+        Some(path) => profiles::read(path, &unknown)?,
+        None => Default::default(),
+    };
+    let truth = Truth::read(&args.truth)?;
+    let settings = Settings {
+        learn_days: args.learn_days,
+        score_from: args.score_from,
+        unknown,
+        is_labelled: !args.truth.is_empty(),
+    };
+    let mut replay = Replay::new(Arc::new(Engine::default()), settings, profiles, truth.attacks().to_vec());
+    let bundled = Bundled::new();
+    let lookup = Lookup { addresses: &bundled, prices: PriceTable::bundled() };
+    let bar = bytes_bar(&args.events);
+    let mut input = Input {
+        events: 0,
+        moved: 0,
+        late: 0,
+        without_request: 0,
+        unknown_fields: BTreeMap::new(),
+        truth_thief_requests: truth.thief_requests(),
+        truth_matched: 0,
+    };
+    let summary = Stream::new(&args.events, args.disorder).run(&lookup, &bar, &mut |item| {
+        let bits = item.event.request.id.bits();
+        input.without_request += u64::from(bits == 0);
+        let attack = truth.attack_of(bits);
+        input.truth_matched += u64::from(attack.is_some());
+        replay.see(item.event, &item.key, attack);
+    });
+    bar.finish_and_clear();
+    let summary = summary?;
+    input.events = replay.events();
+    (input.moved, input.late) = (summary.moved, summary.late);
+    input.unknown_fields = summary.unknown.counts().map(|(name, count)| (name.to_owned(), count)).collect();
+    ensure!(input.events > 0, "the files hold no events");
+    ensure!(
+        input.truth_matched > 0 || input.truth_thief_requests == 0,
+        "--truth: none of its {} thief requests is among the events; the field `request` of both must hold the same ids",
+        input.truth_thief_requests
+    );
+    let output = Output { input, result: replay.finish() };
+    if common.json {
+        return output::json(&output);
+    }
+    view::warnings(&output.input, output.result.is_labelled).iter().for_each(|warning| output::say(warning));
+    output::line(&view::tables(&output.result));
+    Ok(())
+}

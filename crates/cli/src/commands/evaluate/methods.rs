@@ -1,0 +1,106 @@
+//! The methods that can be compared, by name, and how the learned ones are trained.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use tokenwatch_detect::classic::{self, Training};
+use tokenwatch_detect::method::Layered;
+use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_evaluate::blank::Blank;
+use tokenwatch_evaluate::plan::{Options, Plan};
+use tokenwatch_evaluate::trial::Contestant;
+use tokenwatch_evaluate::world::World;
+use tokenwatch_model::id::KeyId;
+
+use super::parallel::Crew;
+
+/// What is known of a method before it is made.
+pub(super) struct About {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// The threshold that goes with it where it is described; `None` when there is none.
+    nominal: Option<f64>,
+    is_trained: bool,
+}
+
+/// TokenWatch's own method.
+pub(super) const LAYERED: &str = "layered";
+
+const fn about(name: &'static str, about: &'static str, nominal: Option<f64>, is_trained: bool) -> About {
+    About { name, about, nominal, is_trained }
+}
+
+/// Every method, ours first.
+pub(super) const METHODS: [About; 10] = [
+    about(LAYERED, "newcomers on a key, by how rare they are on keys like it", None, false),
+    about("static_limits", "times the busiest hour of the key's first week", Some(1.0), false),
+    about("static_limits_absolute", "500 calls, a million tokens or 20 dollars an hour", Some(1.0), false),
+    about("statistics", "sigmas of a day's tokens above the mean of 30 days", Some(3.0), false),
+    about("statistics_robust", "the same by median and absolute deviation", Some(3.0), false),
+    about("statistics_hour_of_week", "sigmas of an hour's tokens in its hour of the week", Some(3.0), false),
+    about("isolation_forest", "how odd an hour's usage is", None, true),
+    about("isolation_forest_novelty", "the same with counts of what was new", None, true),
+    about("lstm", "how surprising an hour's usage is after the hours before", None, true),
+    about("lstm_novelty", "the same with counts of what was new", None, true),
+];
+
+/// Makes the methods with these names; learned ones are trained on the calibration keys' days that teach.
+pub(super) fn make(
+    names: &[&'static str],
+    world: &dyn World,
+    options: &Options,
+    plan: &Plan,
+    per_year: f64,
+    crew: &Crew,
+) -> anyhow::Result<Vec<Contestant>> {
+    let wanted = || METHODS.iter().filter(|about| names.contains(&about.name));
+    let training = if wanted().any(|about| about.is_trained) {
+        train(world, options, plan, crew)?
+    } else {
+        Training::new(0)
+    };
+    wanted()
+        .map(|about| {
+            if about.name == LAYERED {
+                let profile = KeyProfile { false_alarms_per_year: per_year, ..KeyProfile::default() };
+                let method = Box::new(Layered::new(Arc::new(Engine::default())));
+                return Ok(Contestant { method, nominal: Some(profile.alert_days()) });
+            }
+            let method = classic::from_name(about.name, &training, options.seed)?;
+            Ok(Contestant { method, nominal: about.nominal })
+        })
+        .collect()
+}
+
+/// Collects what the learned methods are trained on. The sample does not depend on the order in which keys come.
+fn train(world: &dyn World, options: &Options, plan: &Plan, crew: &Crew) -> anyhow::Result<Training> {
+    let training = Mutex::new(Training::new(options.seed));
+    crew.map("training", &plan.calibration, |key| {
+        let mut events = world.events(key, options.teach_days);
+        if options.only_real
+            && let Some(blank) = Blank::of(&events)
+        {
+            events.iter_mut().for_each(|event| blank.apply(event));
+        }
+        let profile = world.keys().get(key).map(|about| about.profile.clone()).unwrap_or_default();
+        // A simulated key has one id, but two keys must never be taken for one.
+        let id = KeyId::from_bits(key as u64 + 1);
+        if let Ok(mut training) = training.lock() {
+            events.iter().for_each(|event| training.see(id, &profile, event));
+            training.finish(id);
+        }
+    })?;
+    training.into_inner().ok().context("a thread of the training ended with a panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_classic_method_can_be_chosen() {
+        let names: Vec<&str> = METHODS.iter().map(|about| about.name).collect();
+        assert_eq!(names.first(), Some(&LAYERED));
+        assert_eq!(names.get(1..), Some(classic::NAMES.as_slice()));
+    }
+}

@@ -1,0 +1,248 @@
+//! `tokenwatch evaluate` as people start it: on simulated fleets, and on events that somebody else mixed.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+
+use crate::harness::{Place, done};
+
+/// A small contest; figures of speed are taken out, because they differ from run to run.
+fn contest(place: &Place, more: &[&str]) -> Value {
+    let mut args = vec!["evaluate", "--json", "--keys", "8", "--theft-requests", "60", "--rates", "0.05"];
+    args.extend(["--attacks", "recon,new-country,mimic", "--methods", "layered,static_limits"]);
+    args.extend(more);
+    let mut report: Value = serde_json::from_str(&place.ok(&args).stdout).unwrap();
+    for method in report["methods"].as_array_mut().unwrap() {
+        let time = method["cost"]["ns_per_event"].take();
+        assert!(time.as_f64().is_some_and(|time| time > 0.0), "{time}");
+    }
+    report
+}
+
+#[test]
+fn a_contest_does_not_depend_on_threads() {
+    let place = Place::new();
+    let page = place.path("report.html");
+    let one = contest(&place, &["--quick", "--threads", "1", "--html", &page.display().to_string()]);
+    // Scores over time are computed for the page only.
+    let mut two = contest(&place, &["--quick", "--threads", "3"]);
+    assert_eq!(two["traces"].as_array().unwrap().len(), 0);
+    two["traces"] = one["traces"].clone();
+    assert_eq!(one, two);
+    let (test, calibration) = (&one["protocol"]["test"], &one["protocol"]["calibration"]);
+    assert_eq!(test["keys"].as_u64().unwrap() + calibration["keys"].as_u64().unwrap(), 8);
+    let layered = &one["methods"][0];
+    assert_eq!(layered["method"], "layered");
+    let nominal = &layered["points"][0];
+    assert_eq!((&nominal["point"], &nominal["threshold"]), (&"nominal".into(), &1460.0.into()));
+    let found = |name: &str| {
+        let attacks = nominal["attacks"].as_array().unwrap();
+        attacks.iter().find(|attack| attack["attack"] == name).unwrap()["recall"]["value"].as_f64().unwrap()
+    };
+    assert!(found("recon") > found("mimic"), "{nominal}");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("static_limits"));
+}
+
+#[test]
+fn wrong_names_are_answered_with_the_right_ones() {
+    let place = Place::new();
+    for (args, want) in [
+        (["--methods", "magic"], "--methods: there is no \"magic\"; there are all, layered, static_limits"),
+        (["--attacks", "magic"], "--attacks: there is no \"magic\"; there are all, burst-resale, "),
+        (["--false-alarms-per-key-year", "0"], "--false-alarms-per-key-year: a number above 0, such as 0.25"),
+        (["--rates", "1.5"], "--rates: false alarms per key-day between 0 and 1, such as 0.001"),
+    ] {
+        let answer = place.run(&["evaluate", "--keys", "4", args[0], args[1]]);
+        assert_eq!(answer.code, 1, "{answer:?}");
+        assert!(answer.stderr.contains(want), "{answer:?}");
+    }
+    assert!(place.ok(&["evaluate", "--methods", "list"]).stdout.contains("isolation_forest"));
+    assert!(place.ok(&["evaluate", "--attacks", "list"]).stdout.contains("mimic"));
+}
+
+/// A simulated data set in `place`.
+fn simulate(place: &Place) -> String {
+    let dir = place.path("data").display().to_string();
+    place.ok(&["simulate", "--keys", "4", "--theft-events", "60", "--theft", "recon,burst-resale", &dir]);
+    dir
+}
+
+fn pack(path: &Path) {
+    let mut packed =
+        GzEncoder::new(fs::File::create(path.with_extension("jsonl.gz")).unwrap(), Compression::fast());
+    packed.write_all(&fs::read(path).unwrap()).unwrap();
+    packed.finish().unwrap();
+}
+
+#[test]
+fn what_simulate_writes_is_judged() {
+    let place = Place::new();
+    let dir = simulate(&place);
+    let file = |name: &str| format!("{dir}/{name}");
+    let run = |events: &[&str]| -> Value {
+        let mut args = vec!["evaluate", "--json", "--learn-days", "7", "--events"];
+        args.extend(events);
+        let (truth, keys) = (file("truth.jsonl"), file("keys.jsonl"));
+        args.extend(["--truth", &truth, "--profiles", &keys]);
+        serde_json::from_str(&place.ok(&args).stdout).unwrap()
+    };
+    let events = file("events.jsonl");
+    let report = run(&[&events]);
+    let input = &report["input"];
+    assert_eq!(input["events"], fs::read_to_string(&events).unwrap().lines().count());
+    assert_eq!(input["truth_matched"], input["truth_thief_requests"]);
+    assert_eq!((&input["unknown_fields"], &input["late"]), (&Value::Object(Default::default()), &0.into()));
+    let overall = &report["overall"];
+    assert_eq!(overall["found"]["of"], report["cases"].as_array().unwrap().len());
+    assert!(overall["found"]["count"].as_u64() > Some(0), "{overall}");
+    assert_eq!(
+        overall["thief_served"].as_u64().unwrap() + overall["thief_refused"].as_u64().unwrap(),
+        overall["thief_requests"].as_u64().unwrap()
+    );
+
+    pack(Path::new(&events));
+    assert_eq!(run(&[&file("events.jsonl.gz")]), report, "packed or not is the same");
+
+    // The lines dealt out to two files, one of them in another order within minutes.
+    let text = fs::read_to_string(&events).unwrap();
+    let (mut odd, mut even): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    text.lines().enumerate().for_each(|(i, line)| if i % 2 == 0 { even.push(line) } else { odd.push(line) });
+    even.chunks_mut(2).for_each(<[&str]>::reverse);
+    let (a, b) = (place.path("a.jsonl"), place.path("b.jsonl"));
+    fs::write(&a, odd.join("\n")).unwrap();
+    fs::write(&b, even.join("\r\n")).unwrap();
+    let mut dealt = run(&[&a.display().to_string(), &b.display().to_string(), "--disorder", "12d"]);
+    assert!(dealt["input"]["moved"].as_u64() > Some(0));
+    dealt["input"]["moved"] = 0.into();
+    assert_eq!(dealt, report, "files are merged and put in order");
+}
+
+#[test]
+fn without_truth_alerts_are_shown_with_their_reasons() {
+    let place = Place::new();
+    let events = format!("{}/events.jsonl", simulate(&place));
+    let answer = place.ok(&["evaluate", "--learn-days", "7", "--events", &events]);
+    assert!(answer.stdout.contains(" alerts would have been raised:\n"), "{answer:?}");
+    assert!(answer.stdout.contains("\n  - "), "{answer:?}");
+}
+
+/// What is said of lines on standard input that are no events.
+#[track_caller]
+fn check_wrong(place: &Place, input: &str, more: &[&str], want: &str) {
+    let mut command = place.command();
+    command.args(["evaluate", "--events", "-"]).args(more);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.trim_end()), (Some(1), want));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn wrong_lines_are_told_with_what_to_write() {
+    let place = Place::new();
+    let good = r#"{"time":"2026-03-01T12:00:00Z","key":"k","request":"r"}"#;
+    check_wrong(
+        &place,
+        &format!(
+            "{good}\n\n{{\"time\":\"yesterday\",\"key\":\"k\"}}\n{{\"time\":\"2026-03-01T12:00:00Z\"}}\n"
+        ),
+        &[],
+        "error: standard input, line 3: field time: \"yesterday\" can not be read; write a time such as \
+         \"2026-03-01T12:00:00.250Z\", or microseconds since 1970\nstandard input, line 4: field key: missing; \
+         write the key's id or any other text that names it",
+    );
+    check_wrong(&place, "\n", &[], "error: the files hold no events");
+    check_wrong(
+        &place,
+        "PAR1",
+        &[],
+        "error: standard input, line 1: not a JSON object: expected value at line 1 \
+         column 1; write one event a line as {\"time\": …, \"key\": …}",
+    );
+    let truth = place.path("truth.csv").display().to_string();
+    fs::write(&truth, "request,attack\nother,t1\n").unwrap();
+    check_wrong(
+        &place,
+        good,
+        &["--truth", &truth],
+        "error: --truth: none of its 1 thief requests is among the events; the field `request` of both must hold the \
+         same ids",
+    );
+    fs::write(&truth, "id,attack\nr,t1\n").unwrap();
+    check_wrong(
+        &place,
+        good,
+        &["--truth", &truth],
+        &format!("error: {truth}: the first line must name the columns, such as request,attack"),
+    );
+    fs::write(&truth, "request,attack\nr,t1\nr,t2\n").unwrap();
+    check_wrong(
+        &place,
+        good,
+        &["--truth", &truth],
+        &format!("error: {truth}, line 3: request \"r\" is given to two thefts; write each request once"),
+    );
+    let profiles = place.path("keys.csv").display().to_string();
+    fs::write(&profiles, "key,workload\nk,server\n").unwrap();
+    check_wrong(
+        &place,
+        good,
+        &["--profiles", &profiles],
+        &format!(
+            "error: {profiles}, line 2: field workload: \"server\" is none; write unknown, service, pool, \
+             ci, team, public_app"
+        ),
+    );
+}
+
+#[test]
+fn events_can_not_be_mixed_with_a_fleet() {
+    let place = Place::new();
+    let answer = done(place.command().args(["evaluate", "--events", "x", "--keys", "9"]));
+    assert_eq!(answer.code, 2, "{answer:?}");
+    let answer = place.run(&["evaluate", "--truth", "x"]);
+    assert_eq!(answer.code, 2, "{answer:?}");
+}
+
+#[test]
+fn a_replay_for_people() {
+    let place = Place::new();
+    let (mut events, mut truth) = (String::new(), "request,attack\n".to_owned());
+    for hour in 0..9 * 24 {
+        let time = format!("2026-03-{:02}T{:02}", 2 + hour / 24, hour % 24);
+        for key in ["billing", "search"] {
+            events.push_str(&format!(
+                "{{\"time\":\"{time}:10:00Z\",\"request\":\"{key}-{hour}\",\"key\":\"{key}\",\"address\":\"192.0.2.8\",\
+                 \"user_agent\":\"OpenAI/Python 1.52.0\",\"provider\":\"openai\",\"model\":\"gpt-4o-mini\",\
+                 \"template\":\"{key}\",\"input_tokens\":800,\"output_tokens\":90}}\n"
+            ));
+        }
+        if hour >= 8 * 24 + 3 {
+            let request = format!("thief-{hour}");
+            truth.push_str(&format!("{request},stranger\n"));
+            events.push_str(&format!(
+                "{{\"time\":\"{time}:20:00Z\",\"request\":\"{request}\",\"key\":\"billing\",\"address\":\"185.220.101.5\",\
+                 \"user_agent\":\"curl/8.5.0\",\"provider\":\"openai\",\"model\":\"gpt-4.1\",\"template\":\"{hour}\",\
+                 \"input_tokens\":9000,\"output_tokens\":900,\"squad\":7}}\n"
+            ));
+        }
+    }
+    let (events_path, truth_path) = (place.path("events.jsonl"), place.path("truth.csv"));
+    fs::write(&events_path, events).unwrap();
+    fs::write(&truth_path, truth).unwrap();
+    let (events, truth) = (events_path.display().to_string(), truth_path.display().to_string());
+    let answer = place.run(&["evaluate", "--learn-days", "7", "--events", &events, "--truth", &truth]);
+    let text = format!("{}\n{}(exit code {})\n", answer.stderr, answer.stdout, answer.code);
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("evaluate_events", text);
+    });
+}

@@ -1,0 +1,138 @@
+//! Events that somebody else wrote, as records of named fields: JSON lines here, rows of other formats by [`Record`].
+//!
+//! `docs/events.md` names the fields. Invariants: fields that are not known are counted and passed over; a field that is
+//! known and holds something else than it should is an error that says what to write, never a guess.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+mod event;
+mod fields;
+mod json;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Lookup, key_id, text_bits};
+pub use fields::Column;
+
+/// Names of unknown fields that are kept.
+const UNKNOWN_MAX: usize = 64;
+
+/// What a field holds.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Cell<'a> {
+    /// Nothing: left out, or null.
+    #[default]
+    Absent,
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number, 0 or above.
+    Number(u64),
+    /// A number below 0, or with a fraction.
+    Real(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// A time in microseconds since 1970 UTC, from a format that has times.
+    Time(u64),
+    /// A list or an object, which no field can be.
+    Nested,
+}
+
+/// One event as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record<'a> {
+    cells: [Cell<'a>; Column::COUNT],
+}
+
+impl Default for Record<'_> {
+    fn default() -> Self {
+        Self { cells: [const { Cell::Absent }; Column::COUNT] }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or a field occurs twice.
+    pub fn from_json(line: &'a [u8], unknown: &mut UnknownFields) -> Result<Self, RecordError> {
+        json::read(line, unknown)
+    }
+
+    /// Puts a value into a field.
+    pub fn put(&mut self, column: Column, cell: Cell<'a>) {
+        if let Some(place) = self.cells.get_mut(column as usize) {
+            *place = cell;
+        }
+    }
+
+    fn cell(&self, column: Column) -> &Cell<'a> {
+        self.cells.get(column as usize).unwrap_or(&Cell::Absent)
+    }
+}
+
+/// Fields that were passed over, by name, and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct UnknownFields {
+    names: BTreeMap<String, u64>,
+    /// Of further names.
+    others: u64,
+}
+
+impl UnknownFields {
+    /// Counts one.
+    pub fn note(&mut self, name: &str) {
+        if let Some(count) = self.names.get_mut(name) {
+            *count += 1;
+        } else if self.names.len() < UNKNOWN_MAX {
+            self.names.insert(name.to_owned(), 1);
+        } else {
+            self.others += 1;
+        }
+    }
+
+    /// Adds those of another file.
+    pub fn add(&mut self, other: Self) {
+        for (name, count) in other.names {
+            if self.names.len() < UNKNOWN_MAX || self.names.contains_key(&name) {
+                *self.names.entry(name).or_default() += count;
+            } else {
+                self.others += count;
+            }
+        }
+        self.others += other.others;
+    }
+
+    /// Names and how often each occurred; the first 64 names are told apart.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        let others = (self.others > 0).then_some(("…", self.others));
+        self.names.iter().map(|(name, count)| (name.as_str(), *count)).chain(others)
+    }
+}
+
+/// Why a record is no event, in words that say what to write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Not a JSON object.
+    #[error("not a JSON object: {0}; write one event a line as {{\"time\": …, \"key\": …}}")]
+    Json(String),
+    /// A field is missing that every event needs.
+    #[error("field {field}: missing; write {want}")]
+    Missing {
+        /// Which.
+        field: &'static str,
+        /// What to write.
+        want: &'static str,
+    },
+    /// A field holds something that it can not.
+    #[error("field {field}: {found} can not be read; write {want}")]
+    Value {
+        /// Which.
+        field: &'static str,
+        /// What it holds, cut short.
+        found: String,
+        /// What to write instead.
+        want: &'static str,
+    },
+}

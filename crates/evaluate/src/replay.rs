@@ -1,0 +1,241 @@
+//! Events that somebody labelled, replayed as a gateway in `contain` mode would have met them.
+//!
+//! Each request is judged before it is forwarded. One that is refused is recorded as refused: it consumed nothing, cost
+//! nothing and teaches nothing. Nobody answers alerts: a context that was refused wrongly stays refused.
+//!
+//! Invariants: the engine sees no label; the same events in the same order give the same report. Requests of days that
+//! only teach are never refused, and nothing that happens on them counts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
+use tokenwatch_model::SmolStr;
+use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::{Decision, Finding, Tier};
+use tokenwatch_model::id::{ActorId, KeyId};
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::outcome::{Outcome, Refusal};
+use tokenwatch_model::time::{DAY, Timestamp};
+use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
+
+mod case;
+mod order;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use case::Case;
+pub use order::Reorder;
+pub use report::{Alert, AttackSummary, CaseReport, Counts, KeySummary, ReplayReport};
+
+/// Alerts that are kept in full; further ones are counted.
+const ALERTS_MAX: usize = 10_000;
+
+/// How to replay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Days from the first event's midnight on that only teach.
+    pub learn_days: u32,
+    /// Or the time until which everything only teaches.
+    pub score_from: Option<Timestamp>,
+    /// The profile of keys of which nothing is declared.
+    pub unknown: KeyProfile,
+    /// Whether there are labels; without them every request is the owner's.
+    pub is_labelled: bool,
+}
+
+/// A key's day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+struct Day {
+    is_learning: bool,
+    owner_requests: u64,
+    thief_requests: u64,
+    /// Of the owner's, refused by the engine.
+    owner_refused: u64,
+    /// Alerts raised by requests of the owner.
+    owner_alerts: u64,
+    thief_alerts: u64,
+    owner_notices: u64,
+}
+
+struct KeyRun {
+    name: SmolStr,
+    profile: KeyProfile,
+    state: KeyState,
+    first: Timestamp,
+    days: BTreeMap<u32, Day>,
+    cases: Vec<Case>,
+    /// Newcomers that an alert was raised about: a rise of their tier is no further alert.
+    told: Vec<ActorId>,
+}
+
+/// A replay under way.
+pub struct Replay {
+    engine: Arc<Engine>,
+    settings: Settings,
+    score_from: Option<Timestamp>,
+    profiles: HashMap<KeyId, KeyProfile>,
+    attacks: Vec<SmolStr>,
+    keys: HashMap<KeyId, KeyRun>,
+    alerts: Vec<Alert>,
+    alerts_left_out: u64,
+    events: u64,
+    last: Timestamp,
+}
+
+impl Replay {
+    /// A replay of nothing yet. `profiles` are the declared keys; `attacks` names what labels point to.
+    pub fn new(
+        engine: Arc<Engine>,
+        settings: Settings,
+        profiles: HashMap<KeyId, KeyProfile>,
+        attacks: Vec<SmolStr>,
+    ) -> Self {
+        Self {
+            engine,
+            score_from: settings.score_from,
+            settings,
+            profiles,
+            attacks,
+            keys: HashMap::new(),
+            alerts: Vec::new(),
+            alerts_left_out: 0,
+            events: 0,
+            last: Timestamp::default(),
+        }
+    }
+
+    /// Takes in the next event. `name` is what people call the key, `attack` the theft it belongs to.
+    pub fn see(&mut self, mut event: UsageEvent, name: &str, attack: Option<u32>) {
+        let now = event.request.time;
+        self.events += 1;
+        self.last = self.last.max(now);
+        let learn_days = u64::from(self.settings.learn_days);
+        let score_from = *self.score_from.get_or_insert_with(|| {
+            Timestamp(u64::from(now.day()).saturating_add(learn_days).saturating_mul(DAY))
+        });
+        let id = event.request.key;
+        let run = self.keys.entry(id).or_insert_with(|| KeyRun {
+            name: name.into(),
+            profile: self.profiles.get(&id).unwrap_or(&self.settings.unknown).clone(),
+            state: KeyState::new(),
+            first: now,
+            days: BTreeMap::new(),
+            cases: Vec::new(),
+            told: Vec::new(),
+        });
+        let is_learning = run.is_learning(now, score_from);
+        let offered = event.cost;
+        let is_refused = now >= score_from && run.refuses(&self.engine, &event);
+        if is_refused {
+            refuse(&mut event);
+        }
+        let findings = self.engine.observe(&mut run.state, &run.profile, &event);
+        let (findings, notices): (Vec<Finding>, Vec<Finding>) =
+            findings.into_iter().partition(|finding| finding.tier >= Tier::Alert);
+        let findings: Vec<Finding> = findings.into_iter().filter(|finding| run.is_first(finding)).collect();
+        let (alerts, notices) = (findings.len() as u64, notices.len() as u64);
+        let day = run.days.entry(now.day()).or_insert(Day { is_learning, ..Day::default() });
+        match attack {
+            Some(attack) => {
+                day.thief_requests += 1;
+                day.thief_alerts += alerts;
+                run.case(attack, now, is_learning).note(&event, offered, is_refused, alerts > 0);
+            }
+            None => {
+                day.owner_requests += 1;
+                day.owner_refused += u64::from(is_refused);
+                day.owner_alerts += alerts;
+                day.owner_notices += notices;
+            }
+        }
+        let name = run.name.clone();
+        for finding in findings {
+            self.keep(finding, &name, &event, attack, is_learning);
+        }
+    }
+
+    fn keep(
+        &mut self,
+        finding: Finding,
+        key: &SmolStr,
+        event: &UsageEvent,
+        attack: Option<u32>,
+        learning: bool,
+    ) {
+        if self.alerts.len() >= ALERTS_MAX {
+            self.alerts_left_out += 1;
+            return;
+        }
+        let attack = attack.and_then(|attack| self.attacks.get(attack as usize)).cloned();
+        self.alerts.push(Alert {
+            time: finding.time,
+            key: key.clone(),
+            tier: finding.tier,
+            rule: finding.rule,
+            once_in_days: finding.once_in_days,
+            summary: finding.summary,
+            reasons: finding.reasons,
+            request: event.request.id,
+            is_true: self.settings.is_labelled.then_some(attack.is_some()),
+            attack,
+            learning,
+        });
+    }
+
+    /// The events so far.
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// What came of it.
+    pub fn finish(self) -> ReplayReport {
+        report::build(self)
+    }
+}
+
+impl KeyRun {
+    /// Whether a key's day only teaches: before the scored time, or touched by the key's own first 24 hours.
+    fn is_learning(&self, now: Timestamp, score_from: Timestamp) -> bool {
+        let midnight = Timestamp(u64::from(now.day()) * DAY);
+        midnight < score_from || midnight < self.first.plus(DAY)
+    }
+
+    /// Whether the engine refuses a request that others let pass.
+    fn refuses(&self, engine: &Engine, event: &UsageEvent) -> bool {
+        event.outcome.was_forwarded()
+            && engine.judge(&self.state, &self.profile, &event.request, InFlight::default()).decision
+                == Decision::Refuse
+    }
+
+    /// Whether no alert was raised about the same newcomer before.
+    fn is_first(&mut self, finding: &Finding) -> bool {
+        let Some(actor) = finding.actor.as_ref().map(|actor| actor.id) else { return true };
+        let is_first = !self.told.contains(&actor);
+        if is_first {
+            self.told.push(actor);
+        }
+        is_first
+    }
+
+    /// The theft's case on this key, opened by its first request.
+    fn case(&mut self, attack: u32, now: Timestamp, is_learning: bool) -> &mut Case {
+        let place = self.cases.iter().position(|case| case.attack == attack).unwrap_or_else(|| {
+            self.cases.push(Case::new(attack, now, is_learning));
+            self.cases.len() - 1
+        });
+        &mut self.cases[place]
+    }
+}
+
+/// Makes of a served request one that was refused.
+fn refuse(event: &mut UsageEvent) {
+    let refusal = Refusal::Judged;
+    event.outcome = Outcome::Refused(refusal);
+    event.status = refusal.status();
+    event.usage = TokenUsage::default();
+    event.usage_source = UsageSource::None;
+    event.cost = NanoUsd::ZERO;
+    event.price_source = PriceSource::None;
+}

@@ -1,0 +1,105 @@
+//! Replays of a tiny world: what is found, refused, counted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::time::{DAY, HOUR};
+
+use super::{Replay, ReplayReport, Settings};
+use crate::testing::Tiny;
+use crate::world::World as _;
+
+fn settings(learn_days: u32) -> Settings {
+    Settings { learn_days, score_from: None, unknown: KeyProfile::default(), is_labelled: true }
+}
+
+/// Key 0 with an attack that starts on day 8, and key 1 left alone.
+fn run(attack: usize, settings: Settings) -> ReplayReport {
+    let world = Tiny::new(3, 2, 1);
+    let start = world.start().plus(8 * DAY + 5 * HOUR);
+    let owner = |key| world.events(key, 11).into_iter().map(move |event| (event, key, None));
+    let thief =
+        world.theft(0, attack, 1, start, start.plus(DAY)).into_iter().map(|event| (event, 0, Some(0)));
+    let mut all: Vec<(UsageEvent, usize, Option<u32>)> = owner(0).chain(owner(1)).chain(thief).collect();
+    all.sort_by_key(|(event, ..)| event.request.time);
+    let mut replay = Replay::new(Arc::new(Engine::default()), settings, HashMap::new(), vec!["theft".into()]);
+    for (event, key, label) in all {
+        replay.see(UsageEvent { key_seq: 0, ..event }, &format!("key-{key}"), label);
+    }
+    replay.finish()
+}
+
+#[test]
+fn a_stranger_is_refused_and_the_owner_is_not() {
+    let report = run(0, settings(7));
+    let [case] = report.cases.as_slice() else { panic!("{:?}", report.cases) };
+    assert!(case.found && !case.in_learning);
+    assert_eq!((case.key.as_str(), case.attack.as_str(), case.requests), ("key-0", "theft", Some(1)));
+    assert_eq!(case.thief_served + case.thief_refused, case.thief_requests);
+    assert!(case.thief_spent_usd < case.thief_offered_usd);
+    let overall = &report.overall;
+    assert_eq!((overall.owner_refused, overall.false_alarms.count), (0, 0));
+    assert_eq!((overall.found.count, overall.precision.share), (1, 1.0));
+    assert!(report.alerts.iter().all(|alert| alert.is_true == Some(true)));
+}
+
+#[test]
+fn a_copy_is_not_found() {
+    let report = run(2, settings(7));
+    assert!(report.cases.iter().all(|case| !case.found && case.thief_served == case.thief_requests));
+    assert_eq!(report.overall.found.count, 0);
+}
+
+#[test]
+fn days_of_learning_refuse_nothing_and_count_nothing() {
+    let report = run(0, settings(10));
+    assert!(report.cases.iter().all(|case| case.in_learning && case.thief_refused == 0));
+    assert_eq!((report.overall.found.of, report.overall.thief_requests), (0, 0));
+    assert_eq!(report.attacks.first().map(|attack| attack.in_learning), Some(1));
+    assert!(report.overall.false_alarms.of < report.overall.learning_false_alarms.of);
+}
+
+#[test]
+fn without_labels_it_is_a_dry_run() {
+    let report = run(0, Settings { is_labelled: false, ..settings(7) });
+    assert!(!report.alerts.is_empty());
+    assert!(report.alerts.iter().all(|alert| alert.is_true.is_none() && !alert.reasons.is_empty()));
+}
+
+#[test]
+fn kinds_are_ids_without_their_number() {
+    for (attack, want) in
+        [("resale-12", "resale"), ("t_7", "t"), ("4711", "4711"), ("t4", "t"), ("", ""), ("a-b", "a-b")]
+    {
+        assert_eq!(super::report::kind_of(&attack.into()), want);
+    }
+}
+
+#[test]
+fn a_replay_in_full() {
+    insta::assert_json_snapshot!(run(0, settings(7)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn counts_add_up(attack in 0usize..3, learn_days in 0u32..11) {
+        let report = run(attack, settings(learn_days));
+        prop_assert_eq!(&report, &run(attack, settings(learn_days)));
+        let overall = &report.overall;
+        let days = overall.false_alarms.of + overall.learning_false_alarms.of + overall.theft_days_owner_alerts.of;
+        prop_assert!(days <= 22);
+        let owners: u64 = report.per_key.iter().map(|key| key.owner_requests).sum();
+        let thieves: u64 = report.cases.iter().map(|case| case.thief_requests).sum();
+        prop_assert_eq!(owners + thieves, report.events);
+        for case in &report.cases {
+            prop_assert_eq!(case.thief_served + case.thief_refused, case.thief_requests);
+            prop_assert!(case.thief_spent_usd <= case.thief_offered_usd);
+            prop_assert!(case.found || case.thief_refused == 0);
+        }
+    }
+}
