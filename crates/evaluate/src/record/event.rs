@@ -110,7 +110,7 @@ impl Record<'_> {
             response_bytes: self.number(Column::ResponseBytes)?.unwrap_or(0),
             first_byte_us: self.number(Column::FirstByteUs)?.unwrap_or(0),
             duration_us: self.number(Column::DurationUs)?.unwrap_or(0),
-            completion: self.hash(Column::Completion)?,
+            completion: self.sketch(Column::Completion)?,
         })
     }
 
@@ -208,7 +208,7 @@ impl Record<'_> {
             prompt: self.hash(Column::Prompt)?,
             messages: count(Column::Messages)?,
             tool_count: count(Column::ToolCount)?,
-            topic: self.hash(Column::Topic)?,
+            topic: self.sketch(Column::Topic)?,
             phrases: count(Column::Phrases)?,
         })
     }
@@ -338,6 +338,18 @@ impl Record<'_> {
             Cell::Text(text) if text.is_empty() => Ok(0),
             Cell::Text(text) => Ok(rng::hash(text.as_bytes()).max(1)),
             _ => Err(self.wrong(column, HASH)),
+        }
+    }
+
+    /// A sketch: its bits mean something, so a text in its place is no sketch.
+    fn sketch(&self, column: Column) -> Result<u64, RecordError> {
+        match self.cell(column) {
+            Cell::Absent => Ok(0),
+            Cell::Number(number) => Ok(*number),
+            Cell::Text(text) => {
+                text.parse().map_err(|_| self.wrong(column, "a number below 2^64, as such or as text"))
+            }
+            _ => Err(self.wrong(column, "a number below 2^64, as such or as text")),
         }
     }
 
