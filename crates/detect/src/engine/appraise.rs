@@ -86,14 +86,10 @@ impl Engine {
         in_flight: InFlight,
     ) -> Appraisal {
         let actor = actor_of(request);
-        let known = state
-            .slots
-            .iter()
-            .find(|slot| slot.actor == actor.bits())
-            .or_else(|| {
-                let network_is_new = novelty.has(dimension::NETWORK);
-                state.slots.iter().find(|slot| slot.resembles(features, network_is_new))
-            });
+        let known = state.slots.iter().find(|slot| slot.actor == actor.bits()).or_else(|| {
+            let network_is_new = novelty.has(dimension::NETWORK);
+            state.slots.iter().find(|slot| slot.resembles(features, network_is_new))
+        });
         let is_new = known.is_none();
         let mut slot = known.cloned().unwrap_or_else(|| Slot::open(actor, request, features));
         let before = state.known.compare(&slot.identity.features);
