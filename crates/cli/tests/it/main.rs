@@ -28,6 +28,7 @@ mod power;
 mod reload;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
 mod signals;
 #[cfg(test)]
 mod simulate;
