@@ -359,7 +359,7 @@ impl Acts {
 /// Chinese restaurant parameter of a reseller: nearly every prompt is new.
 const MANY: f64 = 20.0;
 // Lower bounds are the share of thieves who look like benign newcomers in that respect: seven of ten.
-const PROMPT: (f64, f64) = (-0.36, 3.0);
+const PROMPT: (f64, f64) = (-0.36, 2.2);
 const MODEL: (f64, f64) = (-0.36, 1.4);
 const ERROR_MAX: f64 = 2.1;
 const SIZE: (f64, f64) = (-0.7, 6.0);

@@ -36,6 +36,20 @@ fn pick<T: Clone>(n: u64, from: &[T], otherwise: T) -> T {
     from.get(n as usize % from.len().max(1)).cloned().unwrap_or(otherwise)
 }
 
+fn shape(n: u64, r: u64) -> Shape {
+    Shape {
+        template: mix(n % 30),
+        tools: if r & 2 == 0 { 0 } else { mix(n % 11) },
+        roles: mix(n % 4),
+        parameters: mix(n % 6),
+        prompt: r,
+        messages: 1 + (r >> 17) as u32 % 9,
+        tool_count: (r >> 19) as u32 % 4,
+        topic: mix(r ^ 7),
+        phrases: (r >> 21) as u32 % 3,
+    }
+}
+
 /// The n-th event of steady traffic: 200 keys, one request every 40 ms.
 pub(crate) fn event(n: u64) -> UsageEvent {
     let r = mix(n);
@@ -71,17 +85,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
             endpoint: pick(r >> 13, &ENDPOINTS, ENDPOINTS[0]),
             model: pick(r >> 15, &["gpt-4o-mini", "claude-haiku-4-5", "gpt-5", ""], "").into(),
             stream: r & 1 == 0,
-            shape: Shape {
-                template: mix(n % 30),
-                tools: if r & 2 == 0 { 0 } else { mix(n % 11) },
-                roles: mix(n % 4),
-                parameters: mix(n % 6),
-                prompt: r,
-                messages: 1 + (r >> 17) as u32 % 9,
-                tool_count: (r >> 19) as u32 % 4,
-                topic: mix(r ^ 7),
-                phrases: (r >> 21) as u32 % 3,
-            },
+            shape: shape(n, r),
             input_tokens_estimate: input + 7,
             output_tokens_max: pick(r >> 21, &[0, 1_024, 4_096], 0),
             cost_worst: NanoUsd(input * 3_000),

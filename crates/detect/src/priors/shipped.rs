@@ -42,7 +42,7 @@ fn causes() -> Vec<Cause> {
 fn causes_beside_people(client: [f64; 4]) -> Vec<Cause> {
     let mut causes = causes();
     for (cause, source) in
-        causes.iter_mut().zip([[0.05, 0.05, 0.10, 0.60, 0.05, 0.15], [0.0, 0.02, 0.10, 0.43, 0.05, 0.40]])
+        causes.iter_mut().zip([[0.05, 0.05, 0.02, 0.68, 0.0, 0.20], [0.0, 0.02, 0.05, 0.45, 0.03, 0.45]])
     {
         cause.law.source = source;
         cause.law.client = client;
@@ -147,7 +147,7 @@ pub(super) fn tables() -> FleetPriors {
         client_given: [0.0, 0.01, 0.005, 0.0044],
         usage_given: [0.0, 0.005, 0.0005],
         template_given: 0.005,
-        causes: causes_beside_people([0.22, 0.12, 0.14, 0.52]),
+        causes: causes_beside_people([0.35, 0.11, 0.14, 0.40]),
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);

@@ -13,6 +13,7 @@ use tokenwatch_model::time::{DAY, HOUR, MINUTE, SECOND, Timestamp};
 use crate::world::{Agent, Call, Place, day, event, key, request};
 
 const HOME: Place = Place { block: 10, asn: 16_509, country: "US", kind: NetworkKind::Hosting };
+const NEAR: Place = Place { block: 910, asn: 24_940, country: HOME.country, kind: NetworkKind::Hosting };
 const ABROAD: Place = Place { block: 900, asn: 200_019, country: "MD", kind: NetworkKind::Vpn };
 
 fn sdk() -> Agent {
@@ -37,6 +38,11 @@ fn usual(time: Timestamp) -> Call {
         output_max: 500,
         status: 200,
     }
+}
+
+/// Strange, but not enough alone: the owner's client and model in another network of its country.
+fn neighbour(time: Timestamp) -> Call {
+    Call { place: NEAR, template: 0x9999, ..usual(time) }
 }
 
 fn stranger(time: Timestamp) -> Call {
@@ -157,7 +163,7 @@ fn a_loud_stranger_is_refused_at_once_and_told_of_once() {
 fn the_finding_counts_the_actor() {
     let mut key = Key::with_history(30);
     let mut findings = Vec::new();
-    let careful = |time| Call { agent: sdk(), model: "gpt-4o-mini", ..stranger(time) };
+    let careful = neighbour;
     for i in 0..60u64 {
         let call = Call { template: 0x9000 + i, ..careful(day(30).plus(i * MINUTE)) };
         findings.extend(key.pass(&call).1);
@@ -299,8 +305,7 @@ fn a_crowd_from_many_networks_accumulates() {
 #[test]
 fn requests_in_flight_count_as_observed() {
     let key = Key::with_history(30);
-    // Strange, but not enough alone: the owner's client and model from abroad.
-    let call = Call { agent: sdk(), model: "gpt-4o-mini", template: 0x9999, ..stranger(day(30)) };
+    let call = neighbour(day(30));
     let asked = request(crate::world::key(0), &call);
     let judge = |actor| key.engine.judge(&key.state, &key.profile, &asked, InFlight { actor, watched: 0 });
     assert_eq!(judge(0).decision, Decision::Watch);
@@ -436,7 +441,7 @@ fn canary_keys_are_certain() {
 #[test]
 fn the_budget_moves_the_threshold() {
     let mut key = Key::with_history(30);
-    let call = Call { agent: sdk(), model: "gpt-4o-mini", ..stranger(day(30)) };
+    let call = neighbour(day(30));
     assert_ne!(key.judge(&call), Decision::Refuse);
     key.profile.false_alarms_per_year = 12.0;
     assert_eq!(key.judge(&call), Decision::Refuse);
