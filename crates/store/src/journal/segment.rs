@@ -143,7 +143,7 @@ impl SegmentReader {
         let mut reader = Self { file, window: Vec::new(), window_start: 0, offset: offset.max(HEADER_LEN) };
         let head = reader.fill(0, HEADER_LEN as usize)?;
         if head != header() {
-            let wrong = "not a journal segment, or one of another version of tokenwatch";
+            let wrong = "not a journal segment, or one of an unreleased or newer version of tokenwatch";
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
         Ok(reader)
