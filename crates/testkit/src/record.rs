@@ -56,6 +56,11 @@ struct Row<'a> {
     response_bytes: u64,
     first_byte_us: Option<u64>,
     duration_us: u64,
+    topic: Option<u64>,
+    phrases: Option<u64>,
+    completion: Option<u64>,
+    siblings: Option<u64>,
+    siblings_know: Option<u64>,
 }
 
 /// Appends an event as one line.
@@ -124,6 +129,11 @@ fn row(event: &UsageEvent) -> Row<'_> {
         response_bytes: event.response_bytes,
         first_byte_us: number(event.first_byte_us),
         duration_us: event.duration_us,
+        topic: number(shape.topic),
+        phrases: number(shape.phrases.into()),
+        completion: number(event.completion),
+        siblings: number(request.siblings.keys.into()),
+        siblings_know: number(request.siblings.known.0.into()),
     }
 }
 
