@@ -384,8 +384,8 @@ fn hours_nats(nats: f64) -> f64 {
 }
 
 /// A newcomer's busiest hour against the key's, as a likelihood ratio. A benign newcomer's tail falls like
-/// `x^-1.3` from half the key's busiest hour on, which is what backfills and load tests on real keys leave; one
-/// thief in three takes what he can, anything up to 300 times.
+/// `x^-1.3` from half the key's busiest hour on, and one thief in three takes what he can, anything up to 300 times;
+/// both are assumptions.
 fn excess(ratio: f64) -> f64 {
     const SLOPE: f64 = 1.3;
     if ratio <= 1.0 || ratio.is_nan() {
@@ -412,7 +412,9 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// The bounded sum. For a thief in disguise it is no evidence to be like the key, only to be unlike it.
+    /// The bounded sum. For a thief in disguise it is no evidence to be like the key, only to be unlike it. That is
+    /// no likelihood ratio of one law, so its mean on honest newcomers may exceed one; the realised rates of false
+    /// alarms, not this arithmetic, say that the budget holds.
     pub(crate) fn total(&self, disguised: bool) -> f64 {
         let alike = |nats: f64| if disguised { nats.max(0.0) } else { nats };
         let sum = self.prompt

@@ -249,8 +249,7 @@ fn given(shares: &[f64], m: &[f64], mask: u8) -> f64 {
     if mask & 1 == 1 { wanted + 1.0 - new } else { wanted }
 }
 
-/// One way to steal. Which way a thief goes is not known, so evidence is the mean over the ways; it stays an
-/// e-value, and a thief who is careful in one respect need not be weighed by the habits of a careless one.
+/// One way to steal. Which way a thief goes is not known, so evidence is the mean over the ways, and a thief who is careful in one respect need not be weighed by the habits of a careless one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Way {
     /// Share of the budget that is bet on it.
