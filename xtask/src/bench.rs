@@ -227,7 +227,8 @@ impl Bench<'_> {
         say(&format!(
             "tokenwatch is process {id}, under load for {seconds} s; for example: perf record -g -p {id}"
         ));
-        let took = suite::run_for_profiler(&running, self.options.load, how_long).await?;
+        let Options { load, connections, .. } = *self.options;
+        let took = suite::run_for_profiler(&running, load, connections, how_long).await?;
         Ok(writeln!(std::io::stdout(), "{took}")?)
     }
 

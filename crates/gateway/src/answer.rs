@@ -308,8 +308,10 @@ impl Passing {
             self.joined = Some(Bytes::new());
         }
         let last = self.hand_on();
-        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
-            back.pool.give_back(&back.provider.origin, body.into_line());
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take())
+            && let Some(line) = body.into_line()
+        {
+            back.pool.give_back(&back.provider.origin, line);
         }
         self.settle(Outcome::Served, &summary);
         self.done = true;

@@ -1,259 +1,444 @@
-//! A connection to a provider, driven by the task that waits for its answer: no task of its own, so no hop
-//! between tasks for a request, its answer, or any frame of a stream.
+//! A connection to a provider: HTTP/1.1, driven by the task that waits for its answer. No task of its own, no channel:
+//! what arrives is handed on by whoever reads it.
+//!
+//! It is ours, and not the HTTP library's client, because every piece of every stream goes this way. Framing is
+//! strict: what two readers could take for different bodies is refused, or at least ends the connection.
 //!
 //! Invariants:
-//! * Bytes move only while somebody drives the line. An idle line is looked at before it is used again.
-//! * A line is asked again only after its bell rang: being polled for other reasons costs almost nothing.
+//! * Bytes move only while somebody polls. An idle line is looked at before it is used again.
+//! * A line is used again only when request and answer are over and nothing is left over.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker, ready};
 
-use atomic_waker::AtomicWaker;
-use bytes::Bytes;
-use http::{Request, Response};
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::UPGRADE;
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
-use crate::body::OutBody;
+use self::chunked::Chunked;
+use self::head::{Asked, Sending};
+use crate::body::{OutBody, ReadBodyError};
 
-/// Largest head of an answer, and most bytes of it read at once.
-const BUFFER_MAX: usize = 256 * 1024;
-/// Time for a connection to say goodbye.
-const GOODBYE_MAX: Duration = Duration::from_secs(2);
+mod chunked;
+mod head;
 
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
-type Unsent = TrySendError<Request<OutBody>>;
+/// Room for the first read; most pieces of streams fit.
+const READ_MIN: usize = 4 * 1024;
+/// Most bytes read at once.
+const READ_MAX: usize = 64 * 1024;
 
-/// Tells the task that drives a line that something happened on it.
-struct Bell {
-    task: AtomicWaker,
-    rung: AtomicBool,
-    /// Whether the line is being driven at this moment: what rings then is seen when that ends.
-    driven: AtomicBool,
+/// Why an exchange with a provider ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// The connection ended before the answer did.
+    #[error("the connection ended before the answer did")]
+    Ended,
+    #[error("reading or writing failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("the answer is not HTTP: {0}")]
+    Garbage(&'static str),
+    #[error("the request's own body failed: {0}")]
+    Body(ReadBodyError),
 }
 
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+/// Why an exchange gave no answer.
+pub(crate) struct Failed {
+    pub(crate) error: LineError,
+    /// The request, when nothing of it was written.
+    pub(crate) unsent: Option<Request<OutBody>>,
+}
+
+/// The bytes below HTTP.
+pub(crate) enum Wire {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+macro_rules! over_wire {
+    ($self:expr, $io:ident => $call:expr) => {
+        match $self {
+            Wire::Tcp($io) => {
+                let $io = Pin::new($io);
+                $call
+            }
+            Wire::Tls($io) => {
+                let $io = Pin::new(&mut **$io);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        over_wire!(self.get_mut(), io => io.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        over_wire!(self.get_mut(), io => io.poll_write(cx, buf))
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        // In this order, with the mirror image in `Line::drive`: one of the two sees the other.
-        self.rung.store(true, Ordering::SeqCst);
-        if !self.driven.load(Ordering::SeqCst) {
-            self.task.wake();
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        over_wire!(self.get_mut(), io => io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        over_wire!(self.get_mut(), io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        over_wire!(self.get_mut(), io => io.poll_shutdown(cx))
+    }
+}
+
+/// Where a body ends.
+#[derive(Debug)]
+enum Framing {
+    /// So many bytes are left.
+    Length(u64),
+    Chunked(Chunked),
+    /// With the connection.
+    Close,
+    /// Here.
+    Done,
+}
+
+/// What comes next of a body.
+enum Step {
+    Data(Bytes),
+    /// More has to arrive.
+    More,
+    End,
+}
+
+impl Framing {
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Done => true,
+            Self::Chunked(chunked) => chunked.is_done(),
+            Self::Length(_) | Self::Close => false,
         }
+    }
+
+    fn take(&mut self, arrived: &mut BytesMut) -> Result<Step, LineError> {
+        match self {
+            Self::Done => Ok(Step::End),
+            Self::Chunked(chunked) => chunked.take(arrived),
+            _ if arrived.is_empty() => Ok(Step::More),
+            Self::Close => Ok(Step::Data(arrived.split().freeze())),
+            Self::Length(left) => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(arrived.len());
+                *left -= length as u64;
+                if *left == 0 {
+                    *self = Self::Done;
+                }
+                Ok(Step::Data(arrived.split_to(length).freeze()))
+            }
+        }
+    }
+}
+
+/// A request on its way out.
+struct Outgoing {
+    /// What is to be written next: framing, data, framing.
+    before: Bytes,
+    data: Bytes,
+    after: &'static [u8],
+    body: OutBody,
+    sending: Sending,
+    is_over: bool,
+    written: u64,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self {
+            before: Bytes::new(),
+            data: Bytes::new(),
+            after: &[],
+            body: OutBody::Whole(None),
+            sending: Sending::Plain,
+            is_over: true,
+            written: 0,
+        }
+    }
+}
+
+impl Outgoing {
+    fn advance(&mut self, mut count: usize) {
+        self.written += count as u64;
+        for part in [&mut self.before, &mut self.data] {
+            let taken = count.min(part.len());
+            part.advance(taken);
+            count -= taken;
+        }
+        self.after.advance(count.min(self.after.len()));
+        // A long prompt is not kept while its answer comes.
+        if self.data.is_empty() {
+            self.data = Bytes::new();
+        }
+        if let OutBody::Whole(bytes) = &mut self.body {
+            *bytes = None;
+        }
+    }
+
+    /// Puts the next piece of the body in place; ready with false when there is none any more.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadBodyError>> {
+        if self.is_over {
+            return Poll::Ready(Ok(false));
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            Some(Ok(frame)) => {
+                // Trailers do not travel.
+                self.data = frame.into_data().unwrap_or_default();
+                // A chunk without bytes would end the body.
+                if self.sending == Sending::Chunked && !self.data.is_empty() {
+                    (self.before, self.after) = chunked::frame(self.data.len());
+                }
+            }
+            None => {
+                self.is_over = true;
+                if self.sending == Sending::Chunked {
+                    self.after = chunked::LAST;
+                }
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    fn is_written(&self) -> bool {
+        self.before.is_empty() && self.data.is_empty() && self.after.is_empty()
     }
 }
 
 /// A connection to a provider.
 pub(crate) struct Line {
-    sender: SendRequest<OutBody>,
-    /// `None` once the connection has ended.
-    driver: Option<Driver>,
-    bell: Arc<Bell>,
-    waker: Waker,
+    wire: Wire,
+    arrived: BytesMut,
+    /// Room made for the next read.
+    room: usize,
+    out: Outgoing,
 }
 
 impl Line {
-    /// Speaks HTTP/1.1 over a connected socket.
-    pub(crate) async fn open<I>(io: I) -> hyper::Result<Self>
-    where
-        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    {
-        let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER_MAX).handshake(io).await?;
-        let bell =
-            Bell { task: AtomicWaker::new(), rung: AtomicBool::new(true), driven: AtomicBool::new(false) };
-        let bell = Arc::new(bell);
-        let waker = Waker::from(bell.clone());
-        Ok(Self { sender, driver: Some(Box::pin(connection.with_upgrades())), bell, waker })
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self { wire, arrived: BytesMut::new(), room: READ_MIN, out: Outgoing::default() }
     }
 
-    /// Whether a request can be sent. Looks at the connection, so that one which the provider has closed
-    /// meanwhile is known to be.
+    /// Whether a request can be sent: the provider has not closed the connection, and has said nothing unasked.
     pub(crate) fn is_open(&mut self) -> bool {
-        // Nobody waits for it now.
-        drop(self.bell.task.take());
-        self.move_bytes();
-        self.driver.is_some() && self.sender.is_ready()
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.wire).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn exchange(mut self, request: Request<OutBody>) -> Result<Response<Inflow>, Unsent> {
-        let mut sending = std::pin::pin!(self.sender.try_send_request(request));
-        self.bell.rung.store(true, Ordering::SeqCst);
-        let response = std::future::poll_fn(|cx| self.drive(cx, |cx| sending.as_mut().poll(cx))).await?;
-        Ok(response.map(|body| Inflow { body, line: self }))
-    }
-
-    /// Moves bytes both ways as far as they go.
-    fn move_bytes(&mut self) {
-        let mut cx = Context::from_waker(&self.waker);
-        if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(&mut cx).is_ready()) {
-            self.driver = None;
+    pub(crate) async fn exchange(mut self, request: Request<OutBody>) -> Result<Response<Inflow>, Failed> {
+        let (parts, body) = request.into_parts();
+        let (head, sending) = head::write(&parts, &body);
+        let asked =
+            Asked { is_head: parts.method == Method::HEAD, is_upgrade: parts.headers.contains_key(UPGRADE) };
+        // A whole body goes out with its head, and is kept until something was written.
+        let (data, is_over) = match &body {
+            OutBody::Whole(bytes) => (bytes.clone().unwrap_or_default(), true),
+            OutBody::Upload(_) => (Bytes::new(), false),
+        };
+        self.out = Outgoing { before: head.freeze(), data, body, sending, is_over, ..Outgoing::default() };
+        match std::future::poll_fn(|cx| self.poll_answer(cx, asked)).await {
+            Ok(head::Answer { head, framing, keeps }) => {
+                Ok(head.map(|()| Inflow { line: self, framing, keeps }))
+            }
+            Err(error) => {
+                let is_unsent = self.out.written == 0 && !matches!(error, LineError::Body(_));
+                let unsent = is_unsent.then(|| Request::from_parts(parts, self.out.body));
+                Err(Failed { error, unsent })
+            }
         }
     }
 
-    /// Asks `ready` before and after bytes were moved. Pending means that the task is woken when the bell rings.
-    fn drive<T>(&mut self, cx: &Context<'_>, mut ready: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        self.bell.task.register(cx.waker());
-        if !self.bell.rung.swap(false, Ordering::SeqCst) {
-            return Poll::Pending;
+    /// Writes the request and reads the head of its answer, which may come before all was written.
+    fn poll_answer(&mut self, cx: &mut Context<'_>, asked: Asked) -> Poll<Result<head::Answer, LineError>> {
+        let sent = match self.poll_send(cx) {
+            Poll::Ready(Err(error @ LineError::Body(_))) => return Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => Some(error),
+            _ => None,
+        };
+        loop {
+            if !self.arrived.is_empty()
+                && let Some(answer) = head::take(&mut self.arrived, asked)?
+            {
+                return Poll::Ready(Ok(answer));
+            }
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                // Who answers and closes before all was written has answered; who has not, has failed.
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(sent.unwrap_or(LineError::Ended))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(sent.unwrap_or(error.into()))),
+                Poll::Pending => return sent.map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+            }
         }
-        self.bell.driven.store(true, Ordering::SeqCst);
-        let mut polled = ready(&mut Context::from_waker(&self.waker));
-        if polled.is_pending() {
-            self.move_bytes();
-            polled = ready(&mut Context::from_waker(&self.waker));
-        }
-        self.bell.driven.store(false, Ordering::SeqCst);
-        if polled.is_ready() {
-            // There may be more behind it.
-            self.bell.rung.store(true, Ordering::SeqCst);
-        } else if self.bell.rung.load(Ordering::SeqCst) {
-            // Rung while it was driven: other tasks come first, then this one looks again.
-            cx.waker().wake_by_ref();
-        }
-        polled
     }
-}
 
-impl Drop for Line {
-    /// Lets the connection go on by itself: into an upgrade, or, without its sender, to a polite end.
-    fn drop(&mut self) {
-        let Some(driver) = self.driver.take() else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        // An error says that it ended otherwise than politely.
-        runtime.spawn(async { drop(tokio::time::timeout(GOODBYE_MAX, driver).await) });
+    /// Ready when the request is written whole.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LineError>> {
+        loop {
+            while !self.out.is_written() {
+                let Outgoing { before, data, after, .. } = &self.out;
+                let parts = [before, data, *after].map(io::IoSlice::new);
+                match ready!(Pin::new(&mut self.wire).poll_write_vectored(cx, &parts))? {
+                    0 => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
+                    count => self.out.advance(count),
+                }
+            }
+            match self.out.poll_next(cx) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(LineError::Body(error))),
+                next => {
+                    // What waits for more of the body must not keep what was written.
+                    ready!(Pin::new(&mut self.wire).poll_flush(cx))?;
+                    return next.map(|_| Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Reads what has arrived: how many bytes; none at the end of the connection.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.arrived.capacity() - self.arrived.len() < READ_MIN {
+            self.arrived.reserve(self.room);
+        }
+        let room = self.arrived.capacity() - self.arrived.len();
+        let read = std::pin::pin!(self.wire.read_buf(&mut self.arrived)).poll(cx);
+        if let Poll::Ready(Ok(count)) = read {
+            self.room = if count == room { (self.room * 2).min(READ_MAX) } else { self.room };
+        }
+        read
     }
 }
 
 /// The body of a provider's answer with the line that it comes over. Dropping it before its end closes the line,
 /// which tells the provider to stop.
 pub(crate) struct Inflow {
-    body: Incoming,
     line: Line,
+    framing: Framing,
+    keeps: bool,
 }
 
 impl Inflow {
-    /// The line of an answer that was read to its end.
-    pub(crate) fn into_line(self) -> Line {
-        self.line
+    /// The line, if it can be used again.
+    pub(crate) fn into_line(self) -> Option<Line> {
+        let Self { mut line, framing, keeps } = self;
+        let is_clean = keeps && framing.is_done() && line.arrived.is_empty();
+        let is_sent = line.out.is_over && line.out.is_written();
+        line.out = Outgoing::default();
+        // A long answer's room is not kept for an idle line.
+        line.arrived = BytesMut::new();
+        (is_clean && is_sent).then_some(line)
+    }
+
+    /// The bytes both ways, after the provider has switched protocols.
+    pub(crate) fn into_upgraded(self) -> Upgraded {
+        Upgraded { first: self.line.arrived.freeze(), wire: self.line.wire }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LineError>>> {
+        let Self { line, framing, keeps } = self;
+        if !(line.out.is_over && line.out.is_written()) {
+            match line.poll_send(cx) {
+                Poll::Ready(Err(error @ LineError::Body(_))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Err(_)) => {
+                    // It has answered and reads no further.
+                    line.out = Outgoing::default();
+                    *keeps = false;
+                }
+                _ => {}
+            }
+        }
+        loop {
+            match framing.take(&mut line.arrived)? {
+                Step::Data(data) => return Poll::Ready(Some(Ok(data))),
+                Step::End => return Poll::Ready(None),
+                Step::More if ready!(line.poll_fill(cx))? > 0 => {}
+                Step::More if matches!(framing, Framing::Close) => *framing = Framing::Done,
+                Step::More => return Poll::Ready(Some(Err(LineError::Ended))),
+            }
+        }
     }
 }
 
 impl Body for Inflow {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = LineError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { body, line } = self.get_mut();
-        line.drive(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+    ) -> Poll<Option<Result<Frame<Bytes>, LineError>>> {
+        self.get_mut().poll_data(cx).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.framing.is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.framing {
+            Framing::Length(left) => SizeHint::with_exact(left),
+            Framing::Done => SizeHint::with_exact(0),
+            Framing::Chunked(_) | Framing::Close => SizeHint::default(),
+        }
+    }
+}
+
+/// A connection that has switched protocols.
+pub(crate) struct Upgraded {
+    /// What arrived with the head.
+    first: Bytes,
+    wire: Wire,
+}
+
+impl AsyncRead for Upgraded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { first, wire } = self.get_mut();
+        if first.is_empty() {
+            return Pin::new(wire).poll_read(cx, buf);
+        }
+        let length = first.len().min(buf.remaining());
+        buf.put_slice(&first.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Upgraded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().wire).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt;
-    use hyper_util::rt::TokioIo;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    /// Runs a test with a line and the provider's end of it.
-    fn check(test: impl AsyncFnOnce(Line, TcpStream)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let within = Duration::from_secs(20);
-        runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (provider, _) = listener.accept().await.unwrap();
-            let line = Line::open(TokioIo::new(client)).await.unwrap();
-            tokio::time::timeout(within, test(line, provider)).await.unwrap();
-        });
-    }
-
-    fn request() -> Request<OutBody> {
-        Request::get("/").header("host", "provider").body(OutBody::Whole(None)).unwrap()
-    }
-
-    /// Reads a request and answers it.
-    async fn answer(provider: &mut TcpStream, answer: &str) {
-        let read = provider.read(&mut [0; 1_024]).await.unwrap();
-        assert!(read > 0, "no request came");
-        provider.write_all(answer.as_bytes()).await.unwrap();
-    }
-
-    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-
-    #[test]
-    fn a_line_serves_again_until_the_provider_closes_it() {
-        check(async |mut line, mut provider| {
-            for _ in 0..3 {
-                assert!(line.is_open());
-                let exchange = line.exchange(request());
-                let (response, ()) = tokio::join!(exchange, answer(&mut provider, OK));
-                let mut inflow = response.unwrap_or_else(|_| panic!("not sent")).into_body();
-                let data = inflow.frame().await.unwrap().unwrap().into_data().unwrap();
-                assert_eq!(data, "ok");
-                line = inflow.into_line();
-            }
-            drop(provider);
-            while line.is_open() {
-                tokio::task::yield_now().await;
-            }
-            let unsent = line.exchange(request()).await.err().unwrap().take_message();
-            assert!(unsent.is_some(), "a request that was not sent comes back");
-        });
-    }
-
-    #[test]
-    fn a_line_is_asked_again_only_after_its_bell_rang() {
-        check(async |line, mut provider| {
-            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            let (response, ()) = tokio::join!(line.exchange(request()), answer(&mut provider, head));
-            let mut inflow = response.unwrap_or_else(|_| panic!("not sent")).into_body();
-            let mut cx = Context::from_waker(Waker::noop());
-            while inflow.line.bell.rung.load(Ordering::SeqCst) {
-                assert!(Pin::new(&mut inflow).poll_frame(&mut cx).is_pending());
-            }
-            let mut asked = 0;
-            let polled = inflow.line.drive(&cx, |_| {
-                asked += 1;
-                Poll::<()>::Pending
-            });
-            assert!(polled.is_pending() && asked == 0, "asked {asked} times");
-            provider.write_all(b"2\r\nhi\r\n").await.unwrap();
-            let data = inflow.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(data, "hi");
-        });
-    }
-
-    #[test]
-    fn dropping_an_answer_before_its_end_closes_the_line() {
-        check(async |line, mut provider| {
-            let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-            let (response, ()) = tokio::join!(line.exchange(request()), answer(&mut provider, head));
-            drop(response);
-            assert_eq!(provider.read(&mut [0; 16]).await.unwrap_or(0), 0);
-        });
-    }
-}
+mod tests;

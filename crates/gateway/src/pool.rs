@@ -3,13 +3,11 @@
 //! HTTP/1.1 on purpose: on one HTTP/2 connection streams queue at the provider's limit.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokenwatch_model::outcome::UpstreamFailure;
@@ -17,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::body::{OutBody, ReadBodyError};
-use crate::line::{Inflow, Line};
+use crate::line::{Inflow, Line, LineError, Wire};
 use crate::settings::Origin;
 
 /// Idle connections kept per origin and worker.
@@ -121,10 +119,10 @@ impl Pool {
             };
             match tokio::time::timeout(answer_timeout, line.exchange(request)).await {
                 Ok(Ok(response)) => return Ok(response),
-                Ok(Err(mut error)) => match error.take_message() {
+                Ok(Err(failed)) => match failed.unsent {
                     Some(unsent) if reused => request = unsent,
                     Some(_) => return Err(connect_failed("closed by the provider at once".to_owned())),
-                    None => return Err(answer_failed(error.error())),
+                    None => return Err(answer_failed(&failed.error)),
                 },
                 Err(_) => {
                     let detail = "no answer in time".to_owned();
@@ -151,7 +149,7 @@ impl Pool {
     async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<Line, String> {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         if !origin.tls {
-            return start(TokioIo::new(stream)).await;
+            return Ok(Line::new(Wire::Tcp(stream)));
         }
         let name = ServerName::try_from(origin.host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| format!("{} is not a name TLS can verify", origin.host))?;
@@ -159,7 +157,7 @@ impl Pool {
             .connect(name, stream)
             .await
             .map_err(|error| format!("TLS with {} failed: {error}", origin.host))?;
-        start(TokioIo::new(stream)).await
+        Ok(Line::new(Wire::Tls(Box::new(stream))))
     }
 }
 
@@ -173,19 +171,15 @@ async fn tidy(pool: Weak<Pool>) {
     }
 }
 
-async fn start<I>(io: I) -> Result<Line, String>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    Line::open(io).await.map_err(|error| error.to_string())
-}
-
 fn connect_failed(detail: String) -> ExchangeError {
     ExchangeError { failure: UpstreamFailure::Connect, detail, body: None }
 }
 
-fn answer_failed(error: &hyper::Error) -> ExchangeError {
-    let failure = if error.is_parse() { UpstreamFailure::Garbage } else { UpstreamFailure::Reset };
-    let body = error.source().and_then(|source| source.downcast_ref::<ReadBodyError>()).copied();
+fn answer_failed(error: &LineError) -> ExchangeError {
+    let (failure, body) = match error {
+        LineError::Garbage(_) => (UpstreamFailure::Garbage, None),
+        LineError::Body(error) => (UpstreamFailure::Reset, Some(*error)),
+        LineError::Ended | LineError::Io(_) => (UpstreamFailure::Reset, None),
+    };
     ExchangeError { failure, detail: error.to_string(), body }
 }

@@ -216,12 +216,12 @@ fn ask(settings: &Settings, ticket: &mut Ticket) -> Ask {
 
 fn switch(
     mut ticket: Ticket,
-    mut response: Response<Inflow>,
+    response: Response<Inflow>,
     client: OnUpgrade,
     held: NanoUsd,
 ) -> Response<AnswerBody> {
-    let server = hyper::upgrade::on(&mut response);
-    let (mut head, _) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    let server = body.into_upgraded();
     clean_answer(&mut head.headers, false);
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -230,8 +230,8 @@ fn switch(
     }
     let session = Session::new(&mut ticket, held);
     tokio::spawn(async move {
-        let outcome = match tokio::try_join!(client, server) {
-            Ok((client, server)) => relay(TokioIo::new(client), TokioIo::new(server), &session).await,
+        let outcome = match client.await {
+            Ok(client) => relay(TokioIo::new(client), server, &session).await,
             Err(_) => ticket.get().map_or(Outcome::ClientLeft, |open| open.abandoned()),
         };
         let (up, down) = (session.up.load(Ordering::Relaxed), session.down.load(Ordering::Relaxed));

@@ -25,6 +25,7 @@ Usage: cargo xtask bench gateway [options]
   --binary PATH       measure this tokenwatch instead of building one with the profile `dist`
   --keep-running N    measure nothing: put tokenwatch under load for N seconds, for a profiler
   --load KIND         the load for --keep-running: chat, burst, paced or brief (chat)
+  --connections N     connections of that load, 1 to 1000 (as many as its measure has)
 
 Exits with 1 when a floor is missed or tokenwatch could not be measured.";
 
@@ -53,6 +54,8 @@ pub(super) struct Options {
     pub(super) binary: Option<PathBuf>,
     pub(super) keep_running: Option<Duration>,
     pub(super) load: Kind,
+    /// Connections of that load; `None` for as many as the measure of its kind has.
+    pub(super) connections: Option<usize>,
 }
 
 impl Options {
@@ -126,6 +129,7 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
         binary: None,
         keep_running: None,
         load: Kind::Chat,
+        connections: None,
     };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -150,6 +154,7 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
                     other => bail!("--load is chat, burst, paced or brief, not `{other}`"),
                 }
             }
+            "--connections" => options.connections = Some(parse_number(argument, value()?, 1, 1_000)?),
             "--help" | "-h" => return Ok(Command::Help),
             other => bail!("there is no option `{other}`\n\n{USAGE}"),
         }

@@ -290,13 +290,15 @@ pub(super) async fn measure_streams(running: &Running, count: usize) -> anyhow::
 pub(super) async fn run_for_profiler(
     running: &Running,
     kind: Kind,
+    connections: Option<usize>,
     how_long: Duration,
 ) -> anyhow::Result<String> {
-    let connections = match kind {
+    let usual = match kind {
         Kind::Chat => CONNECTIONS,
         Kind::Burst => BURST_CONNECTIONS,
         Kind::Paced | Kind::Brief | Kind::Held => PACED_CONNECTIONS,
     };
+    let connections = connections.unwrap_or(usual);
     let times = Times { warm: Duration::ZERO, measured: how_long };
     let window = run_closed(&running.target, running.process.as_ref(), kind, connections, times).await?;
     let cpu = window.cpu_us_each().context("no CPU time")?;
