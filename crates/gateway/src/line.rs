@@ -238,8 +238,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn new(wire: Wire) -> Self {
-        Self { wire, arrived: BytesMut::new(), room: READ_MIN, out: Outgoing::default() }
+    pub(crate) fn new(wire: Wire) -> Box<Self> {
+        Box::new(Self { wire, arrived: BytesMut::new(), room: READ_MIN, out: Outgoing::default() })
     }
 
     /// Whether a request can be sent: the provider has not closed the connection, and has said nothing unasked.
@@ -250,7 +250,10 @@ impl Line {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn exchange(mut self, request: Request<OutBody>) -> Result<Response<Inflow>, Failed> {
+    pub(crate) async fn exchange(
+        mut self: Box<Self>,
+        request: Request<OutBody>,
+    ) -> Result<Response<Inflow>, Failed> {
         let (parts, body) = request.into_parts();
         let (head, sending) = head::write(&parts, &body);
         let asked =
@@ -336,14 +339,15 @@ impl Line {
 /// The body of a provider's answer with the line that it comes over. Dropping it before its end closes the line,
 /// which tells the provider to stop.
 pub(crate) struct Inflow {
-    line: Line,
+    /// Boxed, because it goes from hand to hand.
+    line: Box<Line>,
     framing: Framing,
     keeps: bool,
 }
 
 impl Inflow {
     /// The line, if it can be used again.
-    pub(crate) fn into_line(self) -> Option<Line> {
+    pub(crate) fn into_line(self) -> Option<Box<Line>> {
         let Self { mut line, framing, keeps } = self;
         let is_clean = keeps && framing.is_done() && line.arrived.is_empty();
         let is_sent = line.out.is_over && line.out.is_written();
@@ -355,7 +359,8 @@ impl Inflow {
 
     /// The bytes both ways, after the provider has switched protocols.
     pub(crate) fn into_upgraded(self) -> Upgraded {
-        Upgraded { first: self.line.arrived.freeze(), wire: self.line.wire }
+        let Line { arrived, wire, .. } = *self.line;
+        Upgraded { first: arrived.freeze(), wire }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LineError>>> {

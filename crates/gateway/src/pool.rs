@@ -2,7 +2,6 @@
 //!
 //! HTTP/1.1 on purpose: on one HTTP/2 connection streams queue at the provider's limit.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,13 +26,14 @@ const IDLE_TIME: Duration = Duration::from_secs(50);
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 struct Idle {
-    line: Line,
+    line: Box<Line>,
     since: Instant,
 }
 
 /// Pool of one worker.
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<Origin, Vec<Idle>>>,
+    /// A list, because there are few origins.
+    idle: Mutex<Vec<(Origin, Vec<Idle>)>>,
     /// Whether a task looks after the idle ones.
     tidied: AtomicBool,
     tls: Arc<rustls::ClientConfig>,
@@ -52,9 +52,9 @@ impl Pool {
         Self { idle: Mutex::default(), tidied: AtomicBool::new(false), tls }
     }
 
-    fn take_idle(&self, origin: &Origin) -> Option<Line> {
+    fn take_idle(&self, origin: &Origin) -> Option<Box<Line>> {
         let mut idle = self.idle.lock();
-        let list = idle.get_mut(origin)?;
+        let (_, list) = idle.iter_mut().find(|(of, _)| of == origin)?;
         // The most recent first: the others grow old and are dropped.
         while let Some(Idle { mut line, since }) = list.pop() {
             if since.elapsed() > IDLE_TIME {
@@ -69,14 +69,14 @@ impl Pool {
     }
 
     /// Returns a connection whose answer was read to its end.
-    pub(crate) fn give_back(self: &Arc<Self>, origin: &Origin, line: Line) {
+    pub(crate) fn give_back(self: &Arc<Self>, origin: &Origin, line: Box<Line>) {
         {
             let mut idle = self.idle.lock();
-            if !idle.contains_key(origin) {
-                idle.insert(origin.clone(), Vec::new());
-            }
-            if let Some(list) = idle.get_mut(origin).filter(|list| list.len() < IDLE_MAX) {
-                list.push(Idle { line, since: Instant::now() });
+            let idle_line = Idle { line, since: Instant::now() };
+            match idle.iter_mut().find(|(of, _)| of == origin) {
+                Some((_, list)) if list.len() < IDLE_MAX => list.push(idle_line),
+                Some(_) => {}
+                None => idle.push((origin.clone(), vec![idle_line])),
             }
         }
         if !self.tidied.swap(true, Ordering::AcqRel) {
@@ -87,10 +87,10 @@ impl Pool {
     /// Drops idle connections that are old or that the provider has closed; false when none is left.
     fn drop_stale(&self) -> bool {
         let mut idle = self.idle.lock();
-        for list in idle.values_mut() {
+        for (_, list) in idle.iter_mut() {
             list.retain_mut(|idle| idle.since.elapsed() <= IDLE_TIME && idle.line.is_open());
         }
-        idle.retain(|_, list| !list.is_empty());
+        idle.retain(|(_, list)| !list.is_empty());
         if idle.is_empty() {
             self.tidied.store(false, Ordering::Release);
         }
@@ -132,7 +132,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<Line, String> {
+    async fn connect(&self, origin: &Origin) -> Result<Box<Line>, String> {
         let addresses = tokio::net::lookup_host((origin.host.trim_matches(['[', ']']), origin.port))
             .await
             .map_err(|error| format!("the name {} can not be resolved: {error}", origin.host))?;
@@ -146,7 +146,7 @@ impl Pool {
         Err(last)
     }
 
-    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<Line, String> {
+    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<Box<Line>, String> {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         if !origin.tls {
             return Ok(Line::new(Wire::Tcp(stream)));

@@ -74,27 +74,19 @@ impl Window {
     /// Microseconds until `want` more fit under `limit`, assuming nothing else arrives; never zero.
     fn wait(&self, now: Timestamp, length: u64, limit: u64, want: u64) -> u64 {
         let into = now.0 % length;
-        let room_needed = want.min(limit);
-        let fits_at = |elapsed: u64| {
-            let (base, fading, left) = if elapsed < length {
-                (self.current, self.previous, length - elapsed)
-            } else {
-                (0, self.current, (2 * length).saturating_sub(elapsed))
-            };
-            let carried = (u128::from(fading) * u128::from(left)).div_ceil(u128::from(length));
-            u128::from(base) + carried + u128::from(room_needed) <= u128::from(limit)
+        let want = want.min(limit);
+        // What `fading` counts for has shrunk to `room` when so much of its window is left.
+        let left = |fading: u64, room: u64| match fading {
+            0 => length,
+            _ => (u128::from(room) * u128::from(length) / u128::from(fading)).min(u128::from(length)) as u64,
         };
-        // The count only falls as time passes, so bisection finds the first moment that fits.
-        let (mut low, mut high) = (into, 2 * length);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if fits_at(middle) {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        (low - into).max(1)
+        // While this window runs, the previous one fades; afterwards this one does.
+        let in_this = limit.checked_sub(want).and_then(|room| room.checked_sub(self.current));
+        let in_this = in_this.map(|room| (length - left(self.previous, room)).max(into));
+        let first = in_this
+            .filter(|first| *first < length)
+            .unwrap_or_else(|| 2 * length - left(self.current, limit.saturating_sub(want)));
+        (first - into).max(1)
     }
 }
 
@@ -362,10 +354,13 @@ impl Account {
                 .filter_map(|(i, limit)| {
                     let limit = limit.filter(|&limit| limit != Limits::UNLIMITED)?;
                     let used = windows[i].count(now, WINDOWS[i]).saturating_add(held);
-                    let reset_us = if used == 0 { 0 } else { windows[i].wait(now, WINDOWS[i], limit, limit) };
-                    Some(Room { limit, remaining: limit.saturating_sub(used), reset_us })
+                    Some((i, limit, used))
                 })
-                .min_by_key(|room| room.remaining)
+                .min_by_key(|(_, limit, used)| limit.saturating_sub(*used))
+                .map(|(i, limit, used)| {
+                    let reset_us = if used == 0 { 0 } else { windows[i].wait(now, WINDOWS[i], limit, limit) };
+                    Room { limit, remaining: limit.saturating_sub(used), reset_us }
+                })
         };
         (
             tightest(request_limits(limits), &self.requests, 0),

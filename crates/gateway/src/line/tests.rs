@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 
 /// Runs a test with a line and the provider's end of it.
-fn check(test: impl AsyncFnOnce(Line, TcpStream)) {
+fn check(test: impl AsyncFnOnce(Box<Line>, TcpStream)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let within = Duration::from_secs(20);
     runtime.block_on(async {
@@ -32,7 +32,11 @@ async fn answer(provider: &mut TcpStream, answer: &str) {
 }
 
 /// The body of what is answered, or what is wrong with it, and the line if it can be used again.
-async fn exchange(line: Line, provider: &mut TcpStream, text: &str) -> (Result<Bytes, String>, Option<Line>) {
+async fn exchange(
+    line: Box<Line>,
+    provider: &mut TcpStream,
+    text: &str,
+) -> (Result<Bytes, String>, Option<Box<Line>>) {
     let (response, ()) = tokio::join!(line.exchange(request()), answer(provider, text));
     let mut inflow = match response {
         Ok(response) => response.into_body(),

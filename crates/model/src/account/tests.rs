@@ -197,6 +197,24 @@ proptest! {
         prop_assert!(account.spent(BudgetWindow::Total, START) <= budget + NanoUsd(cut * PIECE_MAX));
     }
 
+    /// A wait is the first moment at which as much as wanted fits.
+    #[test]
+    fn a_wait_is_the_shortest(
+        (current, previous) in (0_u64..50, 0_u64..50),
+        (limit, want) in (1_u64..60, 1_u64..60),
+        (length, into) in (1_u64..100).prop_flat_map(|length| (Just(length), 0..length)),
+    ) {
+        let window = Window { index: 7, current, previous };
+        let now = 7 * length + into;
+        let fits = |wait: u64| {
+            let mut later = window.clone();
+            later.roll(Timestamp(now + wait), length);
+            later.count(Timestamp(now + wait), length) + want.min(limit) <= limit
+        };
+        let first = (1..).find(|wait| fits(*wait)).unwrap();
+        prop_assert_eq!(window.wait(Timestamp(now), length, limit, want), first);
+    }
+
     /// A client that waits as told is admitted.
     #[test]
     fn retry_after_is_true(limit in 1u64..20, gaps in prop::collection::vec(0u64..40, 1..60)) {
