@@ -6,12 +6,13 @@ use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Ro
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
-use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
+use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 use tokenwatch_store::{
@@ -191,6 +192,26 @@ impl Records for StoreRecords {
         self.0.apply(&batch).map(drop).map_err(update_failed)
     }
 
+    fn suppressions(&self, limit: u32) -> Result<Vec<Suppression>, RecordsError> {
+        self.0.suppressions(limit).map_err(read_failed)
+    }
+
+    fn suppression(&self, id: SuppressionId) -> Result<Option<Suppression>, RecordsError> {
+        self.0.suppression(id).map_err(read_failed)
+    }
+
+    fn put_suppression(&self, suppression: &Suppression, entry: &AuditEntry) -> Result<(), RecordsError> {
+        self.0.put_suppression(suppression, entry).map(drop).map_err(update_failed)
+    }
+
+    fn suppressed(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<SuppressedAlert>, RecordsError> {
+        self.0.suppressed(key, limit).map_err(read_failed)
+    }
+
+    fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<(), RecordsError> {
+        self.0.push_suppressed(alert).map_err(update_failed)
+    }
+
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError> {
         self.0.audit_latest(limit).map_err(read_failed)
     }
@@ -203,6 +224,7 @@ impl Records for StoreRecords {
             owners: changes.owners,
             containments: changes.containments,
             feedback: changes.feedback.into_iter().map(|stored| stored.feedback).collect(),
+            suppressions: changes.suppressions,
         })
     }
 

@@ -21,6 +21,7 @@ use tokenwatch_console::responder::{self, ResponderHandle, ResponderParts, Watch
 use tokenwatch_detect::{Engine, FleetPriors};
 use tokenwatch_gateway::{Gateway, Ports, Workers, WorkersConfig};
 use tokenwatch_model::finding::Finding;
+use tokenwatch_model::key::Policy;
 use tokenwatch_model::network::AddressFacts;
 use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::secret::SecretHash;
@@ -130,9 +131,9 @@ impl App {
         let taken = state.take_in(&gateway)?;
         tracing::info!(keys = gateway.live.totals().keys, replayed = taken.records, "state is loaded");
         follower.catch_up(state.feedback_told())?;
-        let policy = Arc::new(ArcSwap::from_pointee(config.containment.clone()));
+        let in_force = InForce::of(&config);
         let manager = Manager { records: records.clone(), clock, random: random.clone() };
-        let parts = ResponderParts { records, random, policy: policy.clone(), watcher };
+        let parts = ResponderParts { records, random, policy: in_force.policy.clone(), watcher };
         let responder = responder::start(gateway.clone(), handle.clone(), queue, parts)?;
         if !taken.live {
             act_again(&handle, taken.alerts, gateway.now());
@@ -148,14 +149,14 @@ impl App {
         let journal = state.handle();
         let config::Admin { hosts, origins, .. } = config.admin.clone();
         let kept =
-            Kept { gateway: gateway.clone(), follower, state, config, shape_key, policy: policy.clone() };
+            Kept { gateway: gateway.clone(), follower, state, config, shape_key, in_force: in_force.clone() };
         let keeper = start_keeper(kept, checkpoints)?;
         let admin = sockets
             .admin
             .map(|listener| {
                 let local = Some(local_token(dir, inherits, manager.random.as_ref())?);
                 let access = Access { hosts, origins, local };
-                start_admin(listener, access, manager, &gateway, policy, keeper.0.clone(), journal)
+                start_admin(listener, access, manager, &gateway, in_force, keeper.0.clone(), journal)
             })
             .transpose()?;
         let responder = (handle, responder);
@@ -240,7 +241,7 @@ fn start_admin(
     access: Access,
     manager: Manager,
     gateway: &Arc<Gateway>,
-    policy: Arc<ArcSwap<ResponsePolicy>>,
+    in_force: InForce,
     keeper: Sender<Keep>,
     journal: JournalHandle,
 ) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
@@ -250,7 +251,8 @@ fn start_admin(
     let api = Api {
         manager,
         gateway: gateway.clone(),
-        policy,
+        policy: in_force.policy,
+        defaults: in_force.defaults,
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
         conditions: Arc::new(move || {
@@ -323,7 +325,29 @@ struct Keeper {
     rebuilder: Rebuilder,
     /// Seals and prunes on a thread of its own: that may take long, and nothing waits for it.
     archivist: Option<JoinHandle<()>>,
+    in_force: InForce,
+}
+
+/// What of the configuration others look at, as in force.
+#[derive(Clone)]
+struct InForce {
     policy: Arc<ArcSwap<ResponsePolicy>>,
+    /// What keys inherit from nobody else.
+    defaults: Arc<ArcSwap<Policy>>,
+}
+
+impl InForce {
+    fn of(config: &Config) -> Self {
+        Self {
+            policy: Arc::new(ArcSwap::from_pointee(config.containment.clone())),
+            defaults: Arc::new(ArcSwap::from_pointee(config.defaults.clone())),
+        }
+    }
+
+    fn put(&self, config: &Config) {
+        self.policy.store(Arc::new(config.containment.clone()));
+        self.defaults.store(Arc::new(config.defaults.clone()));
+    }
 }
 
 /// What the keeper keeps.
@@ -333,14 +357,14 @@ struct Kept {
     state: State,
     config: Config,
     shape_key: [u8; 16],
-    policy: Arc<ArcSwap<ResponsePolicy>>,
+    in_force: InForce,
 }
 
 fn start_keeper(
     kept: Kept,
     checkpoints: Option<Box<dyn CheckpointWriter>>,
 ) -> anyhow::Result<(Sender<Keep>, JoinHandle<anyhow::Result<()>>)> {
-    let Kept { gateway, follower, state, config, shape_key, policy } = kept;
+    let Kept { gateway, follower, state, config, shape_key, in_force } = kept;
     let saver = Saver {
         gateway: gateway.clone(),
         journal: state.handle(),
@@ -361,7 +385,7 @@ fn start_keeper(
         saver,
         rebuilder,
         archivist: None,
-        policy,
+        in_force,
     };
     let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run())?;
     Ok((tell, thread))
@@ -423,7 +447,7 @@ impl Keeper {
         }
         let defaults = self.follower.put_defaults(config.defaults.clone(), config.containment.clone());
         log_failure("applying new defaults", defaults);
-        self.policy.store(Arc::new(config.containment.clone()));
+        self.in_force.put(&config);
         self.gateway.put_addresses(Box::new(tables));
         self.config = config;
         tracing::info!("a new configuration is in force");

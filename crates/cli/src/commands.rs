@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod dry_run;
 pub(crate) mod evaluate;
 pub(crate) mod incident;
 pub(crate) mod key;
@@ -14,6 +15,7 @@ pub(crate) mod policy_args;
 pub(crate) mod provider;
 pub(crate) mod serve;
 pub(crate) mod simulate;
+pub(crate) mod suppression;
 pub(crate) mod top;
 
 use std::sync::Arc;

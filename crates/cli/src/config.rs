@@ -153,7 +153,10 @@ pub(crate) struct Detection {
 
 impl Default for Detection {
     fn default() -> Self {
-        Self { false_alarms_per_key_year: 0.25, rules_off: Vec::new() }
+        Self {
+            false_alarms_per_key_year: tokenwatch_model::key::FALSE_ALARMS_PER_YEAR,
+            rules_off: Vec::new(),
+        }
     }
 }
 

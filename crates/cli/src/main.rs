@@ -70,6 +70,11 @@ enum Command {
     /// List, show and close incidents
     #[command(subcommand)]
     Incident(commands::incident::Args),
+    /// Suppress alerts that are expected, for a while
+    #[command(subcommand)]
+    Suppression(commands::suppression::Args),
+    /// Say which alerts would have fired under other settings, from the events that are kept; changes nothing
+    DryRun(commands::dry_run::Args),
     /// Watch keys live: rates, spend, newcomers, containments
     Top(commands::top::Args),
     /// Issue, list and revoke tokens of the admin API
@@ -100,6 +105,8 @@ fn main() -> ExitCode {
         Command::Owner(args) => commands::owner::run(&common, args),
         Command::Provider(args) => commands::provider::run(&common, &args),
         Command::Incident(args) => commands::incident::run(&common, args),
+        Command::Suppression(args) => commands::suppression::run(&common, args),
+        Command::DryRun(args) => commands::dry_run::run(&common, &args),
         Command::Top(args) => commands::top::run(&common, &args),
         Command::Admin(args) => commands::admin::run(&common, args),
         Command::Demo(args) => commands::demo::run(&common, &args),

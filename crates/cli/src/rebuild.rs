@@ -4,7 +4,7 @@
 //! Invariants: a budget that forgets is none, so a key whose budgets or limits reach further back than its events are
 //! kept is not rebuilt, but refused; each event counts once, also those that come while this goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -89,12 +89,14 @@ fn rebuild(
     rebuild.pass(saved.map_or(0, |saved| saved.seq));
     // What people said has ordinals as well, and stands in the journal only.
     let dir = store.journal_dir();
-    read_journal(&dir, |record| {
-        if let JournalRecord::Feedback { key_seq, feedback } = record
-            && feedback.key == key
-        {
+    let mut suppressed = BTreeSet::new();
+    read_journal(&dir, |record| match record {
+        JournalRecord::Feedback { key_seq, feedback } if feedback.key == key => rebuild.pass(*key_seq),
+        JournalRecord::Suppressed { key_seq, key: of, actor, .. } if *of == key => {
             rebuild.pass(*key_seq);
+            suppressed.insert(*actor);
         }
+        _ => {}
     })?;
     let mut said: Vec<Feedback> =
         store.changes_since(0)?.feedback.into_iter().map(|row| row.feedback).collect();
@@ -113,6 +115,8 @@ fn rebuild(
         events += 1;
     }
     said.for_each(|feedback| rebuild.hear(&feedback));
+    // Last, so that whoever nobody was told of alerts with its next request: once too often rather than never.
+    suppressed.into_iter().for_each(|actor| rebuild.suppress(actor));
     rebuild.finish();
     // What another process journalled meanwhile may have been passed over while there was no state to take it in.
     read_journal(&dir, |record| {
@@ -142,6 +146,7 @@ fn of_key(record: &JournalRecord, key: KeyId) -> bool {
     match record {
         JournalRecord::Usage(event) => event.request.key == key,
         JournalRecord::Feedback { feedback, .. } => feedback.key == key,
+        JournalRecord::Suppressed { key: of, .. } => *of == key,
         JournalRecord::Finding(_) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! A state directory in use: store, journal, what was learned; opened in the order that makes a crash at any
 //! moment harmless.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -177,12 +178,21 @@ impl State {
     pub(crate) fn take_in(&mut self, gateway: &Gateway) -> anyhow::Result<TakenIn> {
         let mut taken = TakenIn::default();
         let store = self.store.clone();
+        let mut silent = HashMap::new();
         let progress = self.reader.read(|record: JournalRecord| {
-            if let JournalRecord::Finding(finding) = record {
-                if finding.tier >= Tier::Alert {
-                    taken.alerts.push(finding);
+            match record {
+                // A key's findings follow their event, and before one stands that nobody was told of it.
+                JournalRecord::Usage(ref event) => drop(silent.remove(&event.request.key)),
+                JournalRecord::Suppressed { key, actor, .. } => drop(silent.insert(key, actor)),
+                JournalRecord::Feedback { .. } => {}
+                JournalRecord::Finding(finding) => {
+                    let actor = finding.actor.as_ref().map(|actor| actor.id);
+                    let is_silent = actor.is_some() && silent.get(&finding.key).copied() == actor;
+                    if finding.tier >= Tier::Alert && !is_silent {
+                        taken.alerts.push(finding);
+                    }
+                    return;
                 }
-                return;
             }
             // Between loading and taking in, the saver may drop an idle key again.
             for _ in 0..LOADS_MAX {

@@ -2,7 +2,7 @@
 //!
 //! * `route`: the table of routes, with the role each needs; `docs/openapi.json` is held to it by a test.
 //! * `server`: sockets and limits; `guard`: what browsers must not do; `auth`: who asks.
-//! * `keys`, `owners`, `incidents`, `system`: what the routes do; [`shapes`]: what they say.
+//! * `keys`, `owners`, `incidents`, `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
 //!
 //! Invariants:
 //! * Nothing but `/healthz`, `/readyz`, `/metrics` and the API's own description is answered without a token,
@@ -20,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokenwatch_gateway::Gateway;
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::key::Policy;
 use tokenwatch_model::secret::SecretHash;
 use tokenwatch_respond::ResponsePolicy;
 use tokio::sync::watch;
@@ -38,6 +39,7 @@ mod reply;
 mod route;
 mod server;
 pub mod shapes;
+pub mod suppressions;
 mod system;
 
 pub use route::{Needs, Route, routes};
@@ -51,6 +53,8 @@ pub struct Api {
     pub gateway: Arc<Gateway>,
     /// What containment may do; the one in force.
     pub policy: Arc<ArcSwap<ResponsePolicy>>,
+    /// What keys inherit that neither say it themselves nor have it from their owner; the one in force.
+    pub defaults: Arc<ArcSwap<Policy>>,
     /// Called after every change, so that the running server takes it over at once. Must not block.
     pub changed: Arc<dyn Fn() + Send + Sync>,
     /// What the rest of the process has to say to `/readyz`, such as a journal that can not be written.

@@ -125,6 +125,10 @@ impl Follower {
     }
 
     fn take(&mut self, changed: Changed) -> Result<(), RecordsError> {
+        let now = self.gateway.now();
+        if !changed.suppressions.is_empty() {
+            self.gateway.live.put_suppressions(changed.suppressions, now);
+        }
         let owners: BTreeSet<OwnerId> = changed.owners.iter().map(|owner| owner.id).collect();
         self.owners.extend(changed.owners.into_iter().map(|owner| (owner.id, owner)));
         for stored in &changed.keys {
@@ -139,7 +143,6 @@ impl Follower {
                 }
             }
         }
-        let now = self.gateway.now();
         let contained: BTreeSet<KeyId> = changed.containments.iter().map(|c| c.key).collect();
         for key in contained {
             let of_key = changed.containments.iter().filter(|c| c.key == key).cloned().collect();

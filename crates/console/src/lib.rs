@@ -7,9 +7,11 @@
 //! * Credentials are handed out once and never logged.
 
 pub mod admins;
+pub mod alarms;
 pub mod api;
 pub mod cases;
 pub mod follow;
 pub mod manage;
 pub mod records;
 pub mod responder;
+pub mod suppressions;

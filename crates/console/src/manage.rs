@@ -11,7 +11,9 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::credential;
 use tokenwatch_model::id::{KeyId, OwnerId};
-use tokenwatch_model::key::{Key, KeyState, Policy, StoredKey, Workload};
+use tokenwatch_model::key::{
+    FALSE_ALARMS_BOUNDS, Key, KeyState, Policy, StoredKey, Workload, is_false_alarm_budget,
+};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::secret::Secret;
@@ -153,8 +155,8 @@ fn check_policy(within: &str, policy: &Policy) -> Result<(), RecordsError> {
         }
     }
     match policy.false_alarms_per_year {
-        Some(rate) if !(rate.is_finite() && rate > 0.0 && rate <= 365.0) => {
-            Err(invalid(&format!("{within}.false_alarms_per_year"), "must be above 0 and at most 365"))
+        Some(rate) if !is_false_alarm_budget(rate) => {
+            Err(invalid(&format!("{within}.false_alarms_per_year"), FALSE_ALARMS_BOUNDS))
         }
         _ => Ok(()),
     }

@@ -5,11 +5,12 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
+use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 
@@ -107,6 +108,8 @@ pub struct Changed {
     pub containments: Vec<Containment>,
     /// Words about contexts.
     pub feedback: Vec<Feedback>,
+    /// Suppressions.
+    pub suppressions: Vec<Suppression>,
 }
 
 /// The records of one node. Every call may block on a disk.
@@ -149,6 +152,16 @@ pub trait Records: Send + Sync {
     fn active_containments(&self, now: Timestamp) -> Result<Vec<Containment>, RecordsError>;
     /// Writes what a plan or a person did, all or nothing.
     fn apply(&self, effects: &Effects) -> Result<(), RecordsError>;
+    /// Suppressions, latest first, ended ones included, at most `limit`.
+    fn suppressions(&self, limit: u32) -> Result<Vec<Suppression>, RecordsError>;
+    /// One suppression.
+    fn suppression(&self, id: SuppressionId) -> Result<Option<Suppression>, RecordsError>;
+    /// Adds (revision 0) or changes a suppression whose `revision` is the one that was read.
+    fn put_suppression(&self, suppression: &Suppression, entry: &AuditEntry) -> Result<(), RecordsError>;
+    /// Suppressed alerts, latest first.
+    fn suppressed(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<SuppressedAlert>, RecordsError>;
+    /// Records a suppressed alert.
+    fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<(), RecordsError>;
     /// The latest audit rows, newest first.
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError>;
     /// Rows changed since a revision.

@@ -17,6 +17,7 @@ use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::ports::Random;
+use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::HOUR;
 use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, execute, plan};
 use tokenwatch_telemetry::told::{AlertEnd, AlertEnded};
@@ -37,6 +38,8 @@ enum Message {
     Finding(Box<Finding>),
     /// One that may have been acted on before.
     Again(Box<Finding>),
+    /// One that nobody is told of.
+    Suppressed(Box<SuppressedAlert>),
     Stop,
 }
 
@@ -55,6 +58,15 @@ impl FindingSink for ResponderHandle {
         };
         if let Message::Finding(finding) = message {
             AlertEnded { finding: &finding, end: AlertEnd::Failed { error } }.emit();
+        }
+    }
+
+    fn suppressed(&self, alert: SuppressedAlert) {
+        // Also in the journal: when there is no room, only the list of suppressed alerts lacks it.
+        if self.queue.try_send(Message::Suppressed(Box::new(alert))).is_err() {
+            tracing::warn!(
+                "a suppressed alert is not listed: findings come faster than they can be recorded"
+            );
         }
     }
 
@@ -140,6 +152,11 @@ impl Responder {
                 Ok(Message::Again(finding)) => {
                     if self.is_new(&finding) {
                         self.handle_finding(&finding);
+                    }
+                }
+                Ok(Message::Suppressed(alert)) => {
+                    if let Err(error) = self.parts.records.push_suppressed(&alert) {
+                        tracing::warn!(%error, "a suppressed alert can not be listed");
                     }
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,

@@ -153,11 +153,21 @@ impl Crowd {
         self.tier >= Some(Tier::Alert) && now.since(self.last_seen) <= EPISODE_SILENCE
     }
 
+    /// Ends its episode: what its members do next is told of anew.
+    pub(crate) fn close_episode(&mut self) {
+        (self.tier, self.peak) = (None, 0.0);
+    }
+
+    /// Its id as an actor on a key.
+    pub(crate) fn id(&self, key: KeyId) -> ActorId {
+        ActorId::from_bits(join(key.bits(), self.shared.bits()))
+    }
+
     /// Counts a member's request.
     pub(crate) fn note(&mut self, event: &UsageEvent) {
         let time = event.request.time;
         if time.since(self.last_seen) > EPISODE_SILENCE {
-            (self.tier, self.peak) = (None, 0.0);
+            self.close_episode();
         }
         self.last_seen = self.last_seen.max(time);
         self.requests = self.requests.saturating_add(1);
@@ -171,7 +181,7 @@ impl Crowd {
     pub(crate) fn actor(&self, key: KeyId, latest: ContextMatch) -> Actor {
         let context = if self.shared == Shared::Newness { latest } else { self.shared.context() };
         Actor {
-            id: ActorId::from_bits(join(key.bits(), self.shared.bits())),
+            id: self.id(key),
             context,
             first_seen: self.first_seen,
             requests: self.requests,

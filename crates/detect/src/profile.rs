@@ -4,8 +4,8 @@ use tokenwatch_model::key::{Key, Workload};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::Timestamp;
 
-/// False alarms a year that an owner who said nothing accepts on a key: one in four years.
-pub const FALSE_ALARMS_PER_YEAR: f64 = 0.25;
+pub use tokenwatch_model::key::FALSE_ALARMS_PER_YEAR;
+
 const DAYS_PER_YEAR: f64 = 365.0;
 
 /// What the engine is told about a key.

@@ -198,7 +198,7 @@ impl Slot {
         slot_is: Novelty,
     ) {
         if request.time.since(self.last_seen) > EPISODE_SILENCE {
-            (self.tier, self.score) = (None, 0.0);
+            self.close_episode();
         }
         if self.requests < SETTLING_REQUESTS && request.time.since(self.first_seen) < HOUR {
             self.identity.absorb(request, features, request_is, slot_is);
@@ -210,6 +210,11 @@ impl Slot {
             self.recent.remove(0);
         }
         self.recent.push(request.id);
+    }
+
+    /// Ends its episode: what it does next is told of anew.
+    pub(crate) fn close_episode(&mut self) {
+        (self.tier, self.score) = (None, 0.0);
     }
 
     /// Books how a request ended.

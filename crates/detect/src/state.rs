@@ -256,7 +256,7 @@ impl KeyState {
     }
 
     /// Whether a person called the request's context a theft.
-    pub(crate) fn is_stolen(&self, request: &RequestContext) -> bool {
+    pub fn is_stolen(&self, request: &RequestContext) -> bool {
         self.stolen.iter().any(|context| context.matches(request))
     }
 

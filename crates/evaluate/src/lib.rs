@@ -11,7 +11,7 @@
 //!    over clients, because keys of one client resemble each other ([`report`]).
 //!
 //! Beside that, events that somebody else mixed can be read ([`record`]) and replayed as a gateway would have seen them
-//! ([`replay`]).
+//! ([`replay`]), also twice: under the settings in force and under proposed ones ([`dry`]).
 //!
 //! Invariants:
 //! * No files, clock, threads or logging: worlds and clocks are handed in, and a key's trial is a function of the
@@ -21,6 +21,7 @@
 
 pub mod blank;
 pub mod budget;
+pub mod dry;
 pub mod fleet;
 pub mod html;
 pub mod plan;

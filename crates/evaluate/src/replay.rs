@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
-use tokenwatch_model::finding::{Decision, Finding, Tier};
+use tokenwatch_model::finding::{Decision, Feedback, Finding, Tier};
 use tokenwatch_model::id::{ActorId, KeyId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Outcome, Refusal};
@@ -184,7 +184,20 @@ impl Replay {
             is_true: self.settings.is_labelled.then_some(attack.is_some()),
             attack,
             learning,
+            actor: finding.actor.map(|actor| actor.id),
         });
+    }
+
+    /// Takes in what a person said about a context of a key that was seen.
+    pub fn hear(&mut self, feedback: &Feedback) {
+        if let Some(run) = self.keys.get_mut(&feedback.key) {
+            self.engine.feedback(&mut run.state, feedback);
+        }
+    }
+
+    /// The alerts so far, days of learning included, at most 10,000; further ones are counted.
+    pub fn alerts(&self) -> &[Alert] {
+        &self.alerts
     }
 
     /// The events so far.

@@ -14,6 +14,7 @@ use tokenwatch_model::id::{KeyId, RequestId};
 use tokenwatch_model::network::AddressFacts;
 use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::ports::{Clock, EventSink, Random, StateSource};
+use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_telemetry::metrics::Metrics;
 
@@ -43,6 +44,9 @@ pub struct Ports {
 pub trait FindingSink: Send + Sync {
     /// Hands over a finding.
     fn found(&self, finding: Finding);
+
+    /// Hands over a finding that a suppression silenced: it is recorded, and nobody is told.
+    fn suppressed(&self, alert: SuppressedAlert);
 
     /// Counts a request that a containment of this key refused.
     fn contained(&self, key: KeyId);

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use tokenwatch_detect::{Engine, InFlight, KeyState as Learned};
 use tokenwatch_model::account::{Account, Ask, Exceeded, Reservation, Room};
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
-use tokenwatch_model::finding::{Decision, Feedback, Finding};
+use tokenwatch_model::finding::{Decision, Feedback};
 use tokenwatch_model::id::{ActorId, KeyId, RequestId};
 use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
@@ -21,6 +22,7 @@ use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_model::usage::TokenUsage;
+use tokenwatch_respond::Suppressions;
 use tokenwatch_wire::price::Price;
 
 use crate::clamp::ClampMeters;
@@ -31,12 +33,15 @@ mod census;
 mod checkpoint;
 mod contained;
 mod rebuild;
+mod silence;
 mod view;
 
 pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
 use contained::Contained;
 pub use rebuild::Rebuild;
+pub use silence::Found;
+use silence::Silenced;
 pub use view::{KeyView, LiveTotals};
 
 /// A power of two; enough that two cores rarely meet.
@@ -70,6 +75,8 @@ struct LiveKey {
     in_flight_by_actor: HashMap<ActorId, u32>,
     /// Requests in flight whose verdict was to watch.
     watched: u32,
+    /// Silenced findings that are on record.
+    silenced: Silenced,
 }
 
 /// A key without its mind, so that both can be changed.
@@ -79,14 +86,16 @@ struct Body<'a> {
     flights: &'a mut HashMap<RequestId, InTheAir>,
     in_flight_by_actor: &'a mut HashMap<ActorId, u32>,
     watched: &'a mut u32,
+    silenced: &'a mut Silenced,
 }
 
 impl LiveKey {
     /// The key and its mind; `None` while the mind is not loaded.
     fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
-        let Self { entry, contained, mind, flights, in_flight_by_actor, watched } = self;
+        let Self { entry, contained, mind, flights, in_flight_by_actor, watched, silenced } = self;
         let mind = mind.as_deref_mut()?;
-        Some((Body { entry, containments: contained.known(), flights, in_flight_by_actor, watched }, mind))
+        let containments = contained.known();
+        Some((Body { entry, containments, flights, in_flight_by_actor, watched, silenced }, mind))
     }
 }
 
@@ -101,6 +110,8 @@ pub struct Live {
     engine: Engine,
     /// Tells this process's events from those of others on the same journal; grows with each start.
     epoch: u32,
+    /// What people expect; looked at when something was found.
+    suppressions: ArcSwap<Suppressions>,
 }
 
 /// Why a request is not admitted, with what the caller should be told.
@@ -157,7 +168,8 @@ impl Live {
     /// Without any key. `epoch` is the process's start in seconds: larger than that of any process before it
     /// on the same state.
     pub fn new(engine: Engine, epoch: u32) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), engine, epoch }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, engine, epoch, suppressions: ArcSwap::default() }
     }
 
     /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.
@@ -197,6 +209,7 @@ impl Live {
                     flights: HashMap::new(),
                     in_flight_by_actor: HashMap::new(),
                     watched: 0,
+                    silenced: Silenced::default(),
                 };
                 shard.keys.insert(entry.id, live);
             }
@@ -247,7 +260,7 @@ impl Live {
         let mut guard = self.shard(request.key);
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
         live.entry.usable(now).map_err(Denied::plain)?;
-        let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched } = live;
+        let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched, .. } = live;
         let containments = contained.known();
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
         // request is turned away rather than counted in an account that forgot what was spent.
@@ -256,7 +269,8 @@ impl Live {
         let policy = &entry.policy;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
         let in_flight = InFlight { actor, watched: *watched };
-        let verdict = self.engine.judge(&mind.learned, &entry.profile, request, in_flight);
+        let mut verdict = self.engine.judge(&mind.learned, &entry.profile, request, in_flight);
+        self.soften(&mut verdict, entry, &mind.learned, request);
         if verdict.decision == Decision::Refuse && entry.mode() != Mode::Observe {
             let containment = verdict.finding.map(|finding| finding.summary);
             return Err(Denied { refusal: Refusal::Judged, retry_after_us: None, containment });
@@ -301,7 +315,7 @@ impl Live {
         mut event: UsageEvent,
         reservation: Option<Reservation>,
         sink: &dyn EventSink,
-    ) -> (Vec<Finding>, bool) {
+    ) -> (Vec<Found>, bool) {
         let key = event.request.key;
         let mut guard = self.shard(key);
         // A key whose state could not be loaded has refused the request. It must not begin a fresh state here:
@@ -335,12 +349,13 @@ impl Live {
         mind.recent.count(&event);
         let findings = self.engine.observe(&mut mind.learned, &live.entry.profile, &event);
         event.key_seq = mind.last.next(self.epoch);
+        let found = self.sort_out(findings, live.entry, live.silenced, &event.request);
         // Pushed under the lock: the journal's order is the engine's order, which makes replay exact.
         let mut taken = sink.push(JournalRecord::Usage(event));
-        for finding in &findings {
-            taken &= sink.push(JournalRecord::Finding(finding.clone()));
+        for found in &found {
+            taken &= self.record(found, mind, sink);
         }
-        (findings, taken)
+        (found, taken)
     }
 
     /// Tells the engine what a person said, and writes it to the journal in order. False when the key's state is not

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 use tokenwatch_detect::{FALSE_ALARMS_PER_YEAR, KeyProfile};
-use tokenwatch_model::id::KeyId;
+use tokenwatch_model::id::{KeyId, OwnerId};
 use tokenwatch_model::key::{Key, KeyState, Mode, Policy, StoredKey};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::Refusal;
@@ -17,6 +17,8 @@ pub struct KeyEntry {
     pub id: KeyId,
     /// Name for logs and views.
     pub name: SmolStr,
+    /// Who it belongs to.
+    pub owner: Option<OwnerId>,
     /// Hash of the credential.
     pub(crate) hash: SecretHash,
     /// Where it is in its life.
@@ -44,6 +46,7 @@ impl KeyEntry {
         Self {
             id: key.id,
             name: key.name.clone(),
+            owner: key.owner,
             hash: stored.hash,
             state: key.state,
             expires: key.expires,

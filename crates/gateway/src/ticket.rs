@@ -16,7 +16,7 @@ use tokenwatch_model::outcome::{Cut, Outcome};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 use tokenwatch_telemetry::cells::Entered;
-use tokenwatch_telemetry::told::{EventsDropped, FindingMade, RequestEnded};
+use tokenwatch_telemetry::told::{EventsDropped, RequestEnded};
 use tokenwatch_wire::price::Price;
 
 use crate::flight::Flight;
@@ -199,8 +199,7 @@ fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
     if contained {
         gateway.ports.findings.contained(key);
     }
-    for finding in findings {
-        FindingMade(&finding).emit(&gateway.metrics);
-        gateway.ports.findings.found(finding);
+    for found in findings {
+        found.tell(&gateway.metrics, gateway.ports.findings.as_ref());
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::RequestContext;
 use crate::finding::{Feedback, Finding};
+use crate::id::{ActorId, KeyId, SuppressionId};
 use crate::money::NanoUsd;
 use crate::outcome::Outcome;
 use crate::usage::{PriceSource, TokenUsage, UsageSource};
@@ -42,7 +43,7 @@ pub struct UsageEvent {
 
 impl UsageEvent {
     /// Stands in `request.key` for a credential that named no key.
-    pub const NO_KEY: crate::id::KeyId = crate::id::KeyId::from_bits(0);
+    pub const NO_KEY: KeyId = KeyId::from_bits(0);
 }
 
 /// One line of the journal: everything that changes what the engine knows, in order.
@@ -59,4 +60,16 @@ pub enum JournalRecord {
     },
     /// What the engine found, kept for investigation; the engine does not read it back.
     Finding(Finding),
+    /// A suppression silenced an alert about an actor: to the engine nobody was told of it. Stands before the finding
+    /// itself; `key_seq` orders it among the key's events.
+    Suppressed {
+        /// Ordinal among the key's events.
+        key_seq: u64,
+        /// The key.
+        key: KeyId,
+        /// Who the alert is about.
+        actor: ActorId,
+        /// Which suppression.
+        suppression: SuppressionId,
+    },
 }

@@ -158,6 +158,10 @@ short_id!(
     ContainmentId, "con_"
 );
 short_id!(
+    /// A suppression: alerts that somebody expects.
+    SuppressionId, "sup_"
+);
+short_id!(
     /// An actor: a newcomer on a key, followed from its first request.
     ActorId, "act_"
 );

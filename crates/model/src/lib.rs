@@ -27,6 +27,7 @@ pub mod ports;
 pub mod provider;
 pub mod scope;
 pub mod secret;
+pub mod suppression;
 pub mod time;
 pub mod usage;
 

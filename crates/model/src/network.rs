@@ -200,6 +200,24 @@ impl fmt::Debug for Prefix {
     }
 }
 
+/// Why a text is not a block of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a block such as 203.0.113.0/24, or 2001:db8:7::/48 of IPv6: those are told apart")]
+pub struct ParsePrefixError;
+
+impl FromStr for Prefix {
+    type Err = ParsePrefixError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePrefixError> {
+        let Cidr { address, bits } = text.parse().map_err(|_| ParsePrefixError)?;
+        if bits == if address.is_ipv4() { 24 } else { 48 } {
+            Ok(Self::of(address))
+        } else {
+            Err(ParsePrefixError)
+        }
+    }
+}
+
 /// A range of addresses in CIDR form, for allow-lists and trusted proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -303,6 +321,12 @@ mod tests {
     fn transition_addresses_are_not_new_networks() {
         for text in ["::ffff:192.0.2.7", "64:ff9b::192.0.2.7", "2002:c000:207::1"] {
             assert_eq!(Prefix::of(text.parse().unwrap()).to_string(), "192.0.2.0/24", "{text}");
+        }
+        for text in ["192.0.2.0/24", "2001:db8:7::/48"] {
+            assert_eq!(text.parse::<Prefix>().unwrap().to_string(), text);
+        }
+        for text in ["192.0.2.0", "192.0.2.1/24", "192.0.0.0/16", "2001:db8::/32", "NL"] {
+            assert_eq!(text.parse::<Prefix>(), Err(ParsePrefixError), "{text}");
         }
         assert_eq!(Prefix::of("2001:db8:7:8::1".parse().unwrap()).to_string(), "2001:db8:7::/48");
         assert!(is_private("100.64.0.1".parse().unwrap()));

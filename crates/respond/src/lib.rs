@@ -27,6 +27,7 @@ pub mod plan;
 pub mod policy;
 pub mod situation;
 pub mod story;
+pub mod suppression;
 pub mod words;
 
 pub use effects::{Effects, approve, execute, undo};
@@ -36,6 +37,7 @@ pub use plan::{Diff, Disposition, IncidentChange, Plan, Restore, Step, Tell, Und
 pub use policy::{BlastRadius, ResponsePolicy};
 pub use situation::{Normal, RecentActions, Situation};
 pub use story::{describe, one_line};
+pub use suppression::Suppressions;
 
 #[cfg(test)]
 mod laws;

@@ -1,4 +1,5 @@
-//! The state of one node: keys, owners, containments, incidents, feedback, admin tokens, audit, checkpoints.
+//! The state of one node: keys, owners, containments, incidents, feedback, suppressions, admin tokens, audit,
+//! checkpoints.
 //!
 //! Several processes may have one state directory open: the server, its successor during a hand-over, commands.
 //! They learn of each other's writes by [`Store::data_version`] and [`Store::changes_since`].
@@ -10,6 +11,7 @@ mod checkpoint;
 mod database;
 mod read;
 mod rows;
+mod suppression;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +37,10 @@ use crate::files;
 use crate::redact::Redactor;
 
 /// `TWst`: the state database.
-const STATE: Schema = Schema { application_id: 0x5457_7374, migrations: &[include_str!("store/schema.sql")] };
+const STATE: Schema = Schema {
+    application_id: 0x5457_7374,
+    migrations: &[include_str!("store/schema.sql"), include_str!("store/suppressions.sql")],
+};
 /// `TWcp`: the checkpoint database.
 const CHECKPOINTS: Schema =
     Schema { application_id: 0x5457_6370, migrations: &[include_str!("store/checkpoints.sql")] };

@@ -108,6 +108,8 @@ pub struct Metrics {
     pub verdicts: Counters<(Decision,)>,
     /// Findings made.
     pub findings: Counters<(Tier, Severity)>,
+    /// Of these, silenced by a suppression.
+    pub findings_suppressed: Counters<(Tier, Severity)>,
     /// Incidents by state; closed ones of the last 30 days.
     pub incidents: Gauges<(IncidentState,)>,
     /// Containments in force.
@@ -230,6 +232,10 @@ impl Metrics {
             connections: b.gauges("connections", "Client connections by what they are doing"),
             verdicts: b.counters("verdicts", "Verdicts before forwarding"),
             findings: b.counters("findings", "Findings of the detection engine"),
+            findings_suppressed: b.counters(
+                "findings_suppressed",
+                "Findings that a suppression silenced: recorded, and nobody was told",
+            ),
             incidents: b.gauges("incidents", "Incidents by state, closed ones for 30 days"),
             containments: b.gauges("containments", "Containments in force"),
             keys: b.gauges("keys", "Keys known, by state"),

@@ -6,6 +6,7 @@ use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Finding, Tier};
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::provider::Dialect;
+use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::{SECOND, Timestamp};
 use tokenwatch_model::usage::UsageSource;
 
@@ -97,6 +98,30 @@ impl FindingMade<'_> {
                 "finding"
             );
         }
+    }
+}
+
+/// The engine found something that somebody expects.
+#[derive(Debug)]
+pub struct FindingSuppressed<'a>(pub &'a SuppressedAlert);
+
+impl FindingSuppressed<'_> {
+    /// Counts it among the findings and among the silenced ones, and logs it (level `info`). Words that callers chose
+    /// are quoted.
+    pub fn emit(&self, metrics: &Metrics) {
+        let SuppressedAlert { suppression, finding } = self.0;
+        metrics.findings.inc((finding.tier, finding.severity));
+        metrics.findings_suppressed.inc((finding.tier, finding.severity));
+        tracing::info!(
+            finding.rule = ?finding.rule.as_str(),
+            finding.key = %finding.key,
+            finding.tier = finding.tier.name(),
+            finding.severity = finding.severity.name(),
+            finding.once_in_days = finding.once_in_days,
+            finding.summary = ?finding.summary,
+            suppression.id = %suppression,
+            "a finding is suppressed"
+        );
     }
 }
 

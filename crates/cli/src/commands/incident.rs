@@ -22,7 +22,7 @@ use crate::{Common, output};
 pub(crate) enum Args {
     /// List incidents that somebody still has to look at
     List {
-        /// Closed ones too
+        /// Closed ones and suppressed alerts too
         #[arg(long)]
         all: bool,
     },
@@ -143,13 +143,16 @@ fn list(common: &Common, manager: &Manager, all: bool) -> anyhow::Result<()> {
     if common.json {
         return output::json(&incidents);
     }
+    let suppressed = if all { manager.suppressed(None, LIST_MAX)? } else { Vec::new() };
     if incidents.is_empty() {
         output::say(if all { "There was no incident yet." } else { "No incident is open." });
-        return Ok(());
     }
     let now = manager.clock.now();
     for incident in &incidents {
         output::line(&one_line(incident, now));
+    }
+    for alert in &suppressed {
+        output::line(&super::suppression::one_line(manager, alert)?);
     }
     Ok(())
 }

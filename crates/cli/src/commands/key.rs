@@ -6,15 +6,19 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
+use tokenwatch_console::alarms::{AlarmBudget, SetBy};
 use tokenwatch_console::manage::{Issued, KeySpec, Lifecycle, Manager};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::containment::Containment;
-use tokenwatch_model::key::{Key, Workload};
+use tokenwatch_model::key::{FALSE_ALARMS_PER_YEAR, Key, Workload};
 use tokenwatch_model::limit::Limits;
+use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::{Timestamp, human_span, parse_span};
+use tokenwatch_respond::words::grouped;
 
 use super::policy_args::PolicyArgs;
 use super::{manager, who};
+use crate::load::{Loaded, load};
 use crate::{Common, output};
 
 /// `tokenwatch key …`
@@ -284,11 +288,15 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
     let key = manager.find_key(name)?;
     let containments = manager.records.containments_of(key.id)?;
     let in_force: Vec<&Containment> = containments.iter().filter(|c| c.in_force(now)).collect();
+    let owner = key.owner.map(|id| manager.records.owner(id)).transpose()?.flatten();
+    // A configuration with errors is no reason to show nothing: `check` tells what is wrong with it.
+    let loaded = load(common).ok();
+    let default = loaded.as_ref().and_then(|loaded| loaded.config.defaults.false_alarms_per_year);
+    let budget = AlarmBudget::of(&key, owner.as_ref(), default.unwrap_or(FALSE_ALARMS_PER_YEAR));
     if common.json {
         let shown = KeyOut { key: &key, state_now: key.state_at(now) };
-        return output::json(&json!({ "key": shown, "containments": in_force }));
+        return output::json(&json!({ "key": shown, "alarm_budget": budget, "containments": in_force }));
     }
-    let owner = key.owner.map(|id| manager.records.owner(id)).transpose()?.flatten();
     output::line(&format!("{} ({})", key.name, key.id));
     let state = match key.state_reason.as_str() {
         "" => key.state_at(now).to_owned(),
@@ -307,6 +315,7 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
         ("workload", key.workload.name().to_owned()),
         ("issued", key.created.to_string()),
         ("expires", expiry(&key, now)),
+        ("false alarms", describe_budget(&budget, owner.as_ref(), loaded.as_ref())),
         ("own rules", serde_json::to_string(&compact(&key.policy)?)?),
     ];
     for (name, value) in rows {
@@ -325,6 +334,24 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// `0.25 a year, the default: an alert is rarer than once in 1,460 days`.
+fn describe_budget(budget: &AlarmBudget, owner: Option<&Owner>, loaded: Option<&Loaded>) -> String {
+    let from = match (budget.set_by, owner, loaded) {
+        (SetBy::Key, ..) => "set on the key".to_owned(),
+        (SetBy::Owner, Some(owner), _) => format!("from its owner {}", owner.name),
+        (SetBy::Owner, None, _) => "from its owner".to_owned(),
+        (SetBy::Default, _, None) => {
+            "the default; the configuration has errors, see `tokenwatch check`".to_owned()
+        }
+        (SetBy::Default, _, Some(Loaded { path: Some(path), .. })) => {
+            format!("from the configuration {}", path.display())
+        }
+        (SetBy::Default, _, Some(Loaded { path: None, .. })) => "the default".to_owned(),
+    };
+    let days = grouped(budget.alert_days.round() as u64);
+    format!("{} a year, {from}: an alert is rarer than once in {days} days", budget.false_alarms_per_year)
 }
 
 /// A value without its empty fields and with `unlimited` in words, for people.

@@ -1,7 +1,7 @@
 //! Options that set rules: the same for keys and for owners' defaults.
 
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::key::{Mode, Policy};
+use tokenwatch_model::key::{FALSE_ALARMS_BOUNDS, Mode, Policy, is_false_alarm_budget};
 use tokenwatch_model::limit::Limits;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::Cidr;
@@ -61,9 +61,9 @@ pub(crate) struct PolicyArgs {
     /// What automatic containment may do: observe, contain or full
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     mode: Option<Mode>,
-    /// False alarms a year that are accepted on a key
-    #[arg(long, value_name = "RATE")]
-    false_alarms_per_year: Option<f64>,
+    /// False alarms a year that are accepted on a key, 0.01 to 365: fewer is quieter and finds less
+    #[arg(long, value_name = "N", alias = "false-alarms-per-year", value_parser = parse_false_alarms)]
+    false_alarms_per_key_year: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +98,16 @@ impl PolicyArgs {
         set(&mut budgets.month, self.budget_month);
         set(&mut budgets.total, self.budget_total);
         set(&mut policy.mode, self.mode);
-        set(&mut policy.false_alarms_per_year, self.false_alarms_per_year);
+        set(&mut policy.false_alarms_per_year, self.false_alarms_per_key_year);
     }
+}
+
+/// A false-alarm budget as an argument.
+pub(super) fn parse_false_alarms(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|&rate| is_false_alarm_budget(rate))
+        .ok_or_else(|| FALSE_ALARMS_BOUNDS.to_owned())
 }
 
 fn parse_endpoint(text: &str) -> Result<Endpoint, String> {

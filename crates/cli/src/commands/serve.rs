@@ -34,6 +34,10 @@ pub(crate) struct Args {
     /// Address the admin API listens on, instead of the configured one
     #[arg(long)]
     admin_listen: Option<std::net::SocketAddr>,
+    /// False alarms a year that are accepted on a key that says nothing else, 0.01 to 365, instead of the configured
+    /// number
+    #[arg(long, value_name = "N", value_parser = super::policy_args::parse_false_alarms)]
+    false_alarms_per_key_year: Option<f64>,
     /// Write the addresses to this file, as JSON, once requests are served
     #[arg(long, value_name = "FILE", hide = true)]
     ready_file: Option<PathBuf>,
@@ -44,6 +48,10 @@ impl Args {
     fn apply(&self, config: &mut Config) {
         config.server.listen = self.listen.unwrap_or(config.server.listen);
         config.admin.listen = self.admin_listen.unwrap_or(config.admin.listen);
+        if let Some(rate) = self.false_alarms_per_key_year {
+            config.detection.false_alarms_per_key_year = rate;
+            config.defaults.false_alarms_per_year = Some(rate);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use tokenwatch_gateway::settings::Origin;
+use tokenwatch_model::key::{FALSE_ALARMS_BOUNDS, is_false_alarm_budget};
 use tokenwatch_model::provider::Dialect;
 
 use super::{Admin, Config, Provider};
@@ -16,8 +17,11 @@ pub(super) fn validate(config: &Config) -> Vec<String> {
         check_provider(provider, &mut names, &mut errors);
     }
     let rate = config.detection.false_alarms_per_key_year;
-    if !(rate.is_finite() && rate > 0.0 && rate <= 365.0) {
-        errors.push("[detection] false_alarms_per_key_year: must be above 0 and at most 365".to_owned());
+    if !is_false_alarm_budget(rate) {
+        errors.push(format!("[detection] false_alarms_per_key_year: {FALSE_ALARMS_BOUNDS}"));
+    }
+    if config.defaults.false_alarms_per_year.is_some_and(|rate| !is_false_alarm_budget(rate)) {
+        errors.push(format!("[defaults] false_alarms_per_year: {FALSE_ALARMS_BOUNDS}"));
     }
     for rule in &config.detection.rules_off {
         let known: Vec<&str> = tokenwatch_detect::catalogue().into_iter().map(|about| about.id).collect();

@@ -74,7 +74,7 @@ fn redact_word(word: &str) -> String {
         return format!(":{}{colon}", redact_word(word));
     }
     let same_length = |kind: &str| format!("{kind:·<width$}{colon}", width = word.len());
-    for prefix in ["key_", "own_", "inc_", "con_", "act_", "req_"] {
+    for prefix in ["key_", "own_", "inc_", "con_", "sup_", "act_", "req_"] {
         if word.len() > prefix.len() + 8 && word.starts_with(prefix) {
             return same_length(prefix);
         }
@@ -210,6 +210,32 @@ fn owners_providers_incidents_and_audit() {
 }
 
 #[test]
+fn tuning_from_a_budget_to_a_dry_run() {
+    check(
+        "tuning",
+        &Place::new(),
+        &[
+            "suppression list",
+            "suppression list --all --json",
+            "suppression alerts",
+            "dry-run",
+            "owner add --name search --on-call rota --false-alarms-per-key-year 1",
+            "key issue --name plain",
+            "key issue --name search-prod --owner search",
+            "key show plain",
+            "key show search-prod",
+            "key edit search-prod --false-alarms-per-key-year 0.1",
+            "key show search-prod",
+            "suppression add --key plain --rule newcomer --country NL --client k6 --for 4h --reason 'load test'",
+            "suppression add --owner search --network 203.0.113.0/24 --for 7d --reason 'new office' --json",
+            "suppression list --json",
+            "dry-run --false-alarms-per-key-year 1 --json",
+            "audit verify",
+        ],
+    );
+}
+
+#[test]
 fn wrong_input_names_the_field_and_the_fix() {
     let place = Place::new();
     place.issue("gone", &[]);
@@ -238,7 +264,23 @@ fn wrong_input_names_the_field_and_the_fix() {
             "key issue --name k --budget-day -1",
             "key issue --name k --mode loud",
             "key issue --name k --workload robot",
-            "key issue --name k --false-alarms-per-year 0",
+            "key issue --name k --false-alarms-per-key-year 0",
+            "key issue --name k --false-alarms-per-key-year 366",
+            "serve --false-alarms-per-key-year never",
+            "suppression add --for 4h --reason x --rule newcomer",
+            "suppression add --everywhere --for 4h --reason x",
+            "suppression add --everywhere --for 100d --reason x --rule newcomer",
+            "suppression add --everywhere --for 4h --reason '' --rule newcomer",
+            "suppression add --everywhere --for 4h --reason x --rule loud",
+            "suppression add --everywhere --for 4h --reason x --rule canary_key_used",
+            "suppression add --key nobody --for 4h --reason x --rule newcomer",
+            "suppression add --key taken --for 4h --reason x --network 10.0.0.0/8",
+            "suppression add --key taken --for 4h --reason x --country Holland",
+            "suppression lift sup_nonsense",
+            "suppression alerts --key nobody",
+            "dry-run --days 0",
+            "dry-run --key nobody",
+            "dry-run --false-alarms-per-key-year 1000",
             "key expire taken --in yesterday",
             "key enable gone",
             "key revoke gone",

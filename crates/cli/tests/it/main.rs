@@ -32,3 +32,5 @@ mod secrets;
 mod signals;
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod tuning;

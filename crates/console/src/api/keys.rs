@@ -4,13 +4,14 @@ use http::StatusCode;
 use serde::Deserialize;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::id::{KeyId, OwnerId};
-use tokenwatch_model::key::{Key, Policy, Workload};
+use tokenwatch_model::key::{FALSE_ALARMS_PER_YEAR, Key, Policy, Workload};
 use tokenwatch_model::time::Timestamp;
 
 use super::input::{Call, given};
 use super::problem::Problem;
 use super::reply::Reply;
 use super::shapes::{IssuedOut, KeyDetail, KeyOut, KeyPage};
+use crate::alarms::AlarmBudget;
 use crate::manage::{Issued, KeySpec, Lifecycle};
 use crate::records::RecordsError;
 
@@ -120,8 +121,10 @@ fn detail(call: &Call, key: Key) -> Result<Reply, Problem> {
     containments.retain(|containment| containment.in_force(now));
     let live = gateway.live.view_key(key.id, gateway.now()).map(Into::into);
     let revision = key.revision;
-    Reply::json(&KeyDetail { key: KeyOut::new(key, now), owner, containments, live })
-        .map(|r| r.tagged(revision))
+    let default = call.shared.api.defaults.load().false_alarms_per_year.unwrap_or(FALSE_ALARMS_PER_YEAR);
+    let alarm_budget = AlarmBudget::of(&key, owner.as_ref(), default);
+    let detail = KeyDetail { key: KeyOut::new(key, now), owner, alarm_budget, containments, live };
+    Reply::json(&detail).map(|reply| reply.tagged(revision))
 }
 
 /// After a change: the new state is in force, and shown as it is stored.

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::{incidents, keys, owners, system};
+use super::{incidents, keys, owners, suppressions, system};
 use crate::records::Role;
 
 /// Who may use a route.
@@ -90,7 +90,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 32] = [
+static ROUTES: [Route; 37] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -119,6 +119,11 @@ static ROUTES: [Route; 32] = [
     get("/api/v1/containments", VIEWER, &["limit"], incidents::containments),
     get("/api/v1/containments/{containment}", VIEWER, &[], incidents::containment),
     post("/api/v1/containments/{containment}/lift", Role::Responder, incidents::lift),
+    get("/api/v1/suppressions", VIEWER, &["all", "limit"], suppressions::list),
+    post("/api/v1/suppressions", Role::Responder, suppressions::add),
+    get("/api/v1/suppressions/{suppression}", VIEWER, &[], suppressions::show),
+    post("/api/v1/suppressions/{suppression}/lift", Role::Responder, suppressions::lift),
+    get("/api/v1/suppressed-alerts", VIEWER, &["key", "limit"], suppressions::alerts),
     get("/api/v1/audit", VIEWER, &["limit"], system::audit),
     get("/api/v1/live", VIEWER, &["limit"], system::live),
     get("/api/v1/providers", VIEWER, &[], system::providers),

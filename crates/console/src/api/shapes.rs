@@ -18,6 +18,7 @@ use tokenwatch_model::usage::PriceSource;
 use tokenwatch_respond::{Disposition, Plan, Step};
 
 use super::Condition;
+use crate::alarms::AlarmBudget;
 use crate::records::Role;
 
 /// A key, and what people see of it now.
@@ -62,6 +63,8 @@ pub struct KeyDetail {
     pub key: KeyOut,
     /// Who it belongs to.
     pub owner: Option<Owner>,
+    /// How many false alarms are accepted on it, and who set that.
+    pub alarm_budget: AlarmBudget,
     /// Containments in force.
     pub containments: Vec<Containment>,
     /// What it does now; `null` while no server has it in memory.

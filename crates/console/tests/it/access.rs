@@ -4,10 +4,13 @@ use serde_json::{Value, json};
 use tokenwatch_console::admins::{self, AdminSpec};
 use tokenwatch_console::api::{Needs, Route, routes};
 use tokenwatch_console::records::{Records as _, Role};
+use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::finding::Tier;
-use tokenwatch_model::time::MINUTE;
+use tokenwatch_model::id::SuppressionId;
+use tokenwatch_model::suppression::{Reach, Suppression};
+use tokenwatch_model::time::{HOUR, MINUTE};
 
-use crate::server::{Server, TestRandom};
+use crate::server::{START, Server, TestRandom};
 
 /// A body that each route takes; `None` for routes without one.
 fn body_for(route: &Route) -> Option<Value> {
@@ -20,6 +23,9 @@ fn body_for(route: &Route) -> Option<Value> {
         ("POST", "/keys/{key}/containments") => json!({ "action": "watch", "reason": "odd hours" }),
         ("POST", "/owners") => json!({ "name": "billing-team" }),
         ("PATCH", "/owners/{owner}") => json!({ "channel": "#search" }),
+        ("POST", "/suppressions") => json!({
+            "key": "search-prod", "rule": "newcomer", "reason": "load test", "expires": START.plus(HOUR).0,
+        }),
         ("POST", "/incidents/{incident}/approve") => json!({ "action": "suspend" }),
         ("POST", "/incidents/{incident}/note") => json!({ "text": "called the team" }),
         _ => json!({}),
@@ -35,12 +41,33 @@ fn prepare(route: &Route) -> (Server, String) {
     if route.path.ends_with("/enable") {
         server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/disable"), None).expect(200);
     }
+    let suppression = Suppression {
+        id: SuppressionId::from_bits(1),
+        reach: Reach::Key(key),
+        rule: Some("newcomer".into()),
+        context: None,
+        reason: "load test".to_owned(),
+        by: "test".into(),
+        created: START,
+        expires: START.plus(HOUR),
+        lifted: None,
+        revision: 0,
+    };
+    let entry = AuditEntry {
+        time: START,
+        actor: "test".into(),
+        action: "suppression.add".into(),
+        subject: "".into(),
+        detail: String::new(),
+    };
+    server.records.put_suppression(&suppression, &entry).unwrap();
     let mut path = route
         .path
         .replace("{key}", &key.to_string())
         .replace("{owner}", "search-team")
         .replace("{incident}", &incident.to_string())
-        .replace("{containment}", &containment.to_string());
+        .replace("{containment}", &containment.to_string())
+        .replace("{suppression}", &suppression.id.to_string());
     if path == "/api/v1/prices" {
         path.push_str("?provider=openai&model=gpt-4o-mini");
     }

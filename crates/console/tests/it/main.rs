@@ -21,6 +21,8 @@ mod schema;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod suppressions;
+#[cfg(test)]
 mod system;
 #[cfg(test)]
 mod world;

@@ -9,11 +9,12 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
+use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, KeyState, StoredKey};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 
@@ -27,6 +28,8 @@ struct State {
     incidents: BTreeMap<IncidentId, Incident>,
     containments: BTreeMap<ContainmentId, Containment>,
     feedback: Vec<(u64, Feedback)>,
+    suppressions: BTreeMap<SuppressionId, Suppression>,
+    suppressed: Vec<SuppressedAlert>,
     admins: Vec<(AdminToken, SecretHash)>,
     audit: Vec<AuditRow>,
 }
@@ -272,6 +275,41 @@ impl Records for MemoryRecords {
         self.change(|state| state.apply(effects))
     }
 
+    fn suppressions(&self, limit: u32) -> Result<Vec<Suppression>> {
+        let mut rows: Vec<Suppression> = self.state()?.suppressions.values().cloned().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.created, row.id)));
+        rows.truncate(limit as usize);
+        Ok(rows)
+    }
+
+    fn suppression(&self, id: SuppressionId) -> Result<Option<Suppression>> {
+        Ok(self.state()?.suppressions.get(&id).cloned())
+    }
+
+    fn put_suppression(&self, suppression: &Suppression, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            let found = state.suppressions.get(&suppression.id).map(|row| row.revision);
+            check_read("suppression", found, suppression.revision)?;
+            let revision = state.next();
+            state.suppressions.insert(suppression.id, Suppression { revision, ..suppression.clone() });
+            state.append(entry);
+            Ok(())
+        })
+    }
+
+    fn suppressed(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<SuppressedAlert>> {
+        let state = self.state()?;
+        let of_key = state.suppressed.iter().rev().filter(|a| key.is_none_or(|key| a.finding.key == key));
+        Ok(of_key.take(limit as usize).cloned().collect())
+    }
+
+    fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<()> {
+        self.change(|state| {
+            state.suppressed.push(alert.clone());
+            Ok(())
+        })
+    }
+
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>> {
         Ok(self.state()?.audit.iter().rev().take(limit as usize).cloned().collect())
     }
@@ -293,6 +331,12 @@ impl Records for MemoryRecords {
                 .iter()
                 .filter(|(at, _)| *at > revision)
                 .map(|(_, said)| said.clone())
+                .collect(),
+            suppressions: state
+                .suppressions
+                .values()
+                .filter(|row| row.revision > revision)
+                .cloned()
                 .collect(),
         })
     }

@@ -26,6 +26,9 @@ use crate::records::MemoryRecords;
 use crate::schema::check_answer;
 use crate::world;
 
+/// What the clock says at first.
+pub(crate) const START: Timestamp = Timestamp::from_seconds(1_772_366_400);
+
 /// A clock that stands until it is moved.
 pub(crate) struct TestClock(AtomicU64);
 
@@ -91,7 +94,7 @@ impl Server {
     }
 
     pub(crate) fn with(choices: Choices) -> Self {
-        let clock = Arc::new(TestClock(AtomicU64::new(Timestamp::from_seconds(1_772_366_400).0)));
+        let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
         let random: Arc<dyn Random> = Arc::new(TestRandom::seeded(1));
         let records = Arc::new(MemoryRecords::default());
         let manager = Manager { records: records.clone(), clock: clock.clone(), random: random.clone() };
@@ -110,6 +113,7 @@ impl Server {
             manager: manager.clone(),
             gateway: gateway.clone(),
             policy: Arc::new(ArcSwap::default()),
+            defaults: Arc::new(ArcSwap::default()),
             // What the keeper of a server does, without its thread.
             changed: Arc::new(move || {
                 count.fetch_add(1, Ordering::AcqRel);

@@ -19,6 +19,7 @@ use tokenwatch_model::network::{AddressFacts, NetworkFacts};
 use tokenwatch_model::ports::{Clock, EventSink, Random, StateError, StateSource};
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
+use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::{MINUTE, Timestamp};
 use tokenwatch_respond::{RecentActions, ResponsePolicy, Situation, execute, plan};
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
@@ -56,6 +57,8 @@ impl AddressFacts for Nowhere {
 
 impl FindingSink for Nowhere {
     fn found(&self, _finding: Finding) {}
+
+    fn suppressed(&self, _alert: SuppressedAlert) {}
 
     fn contained(&self, _key: KeyId) {}
 }
@@ -128,7 +131,7 @@ pub(crate) fn gateway_with(
     Arc::new(Gateway::new(engine, settings(), ports, Arc::new(metrics)))
 }
 
-fn finding(key: KeyId, tier: Tier, now: Timestamp) -> Finding {
+pub(crate) fn finding(key: KeyId, tier: Tier, now: Timestamp) -> Finding {
     let context = ContextMatch { asn: Some(64_500), client: Some("axios".into()), ..ContextMatch::default() };
     Finding {
         rule: "newcomer".into(),

@@ -1,6 +1,7 @@
 //! What a person says about a context.
 
-use tokenwatch_model::finding::{Feedback, Says};
+use tokenwatch_model::finding::{Feedback, Says, Tier};
+use tokenwatch_model::id::{ActorId, KeyId};
 use tokenwatch_model::time::Timestamp;
 
 use super::Engine;
@@ -23,6 +24,26 @@ impl Engine {
         match feedback.says {
             Says::Ours { until } => self.accept_as_ours(state, feedback, until),
             Says::Theft => self.reject_as_theft(state, feedback),
+        }
+    }
+
+    /// Says that nobody was told of an alert about an actor, because somebody expects it: its episode is closed, so
+    /// that its next request alerts again. It stays a newcomer that teaches nothing.
+    ///
+    /// A replay asks [`KeyState::accept`] with the record's ordinal first.
+    pub fn suppress(&self, state: &mut KeyState, key: KeyId, actor: ActorId) {
+        for slot in state.slots.iter_mut().filter(|slot| slot.actor == actor.bits()) {
+            slot.close_episode();
+        }
+        for crowd in state.crowds.iter_mut().filter(|crowd| crowd.id(key) == actor) {
+            crowd.close_episode();
+        }
+        // What is expected does not put the key in circulation, unless another alert says so.
+        let is_told = |tier: Option<Tier>| tier >= Some(Tier::Alert);
+        if !state.slots.iter().any(|slot| is_told(slot.tier))
+            && !state.crowds.iter().any(|crowd| is_told(crowd.tier))
+        {
+            state.alerted_at = None;
         }
     }
 

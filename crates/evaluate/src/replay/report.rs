@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::finding::{Reason, Tier};
-use tokenwatch_model::id::RequestId;
+use tokenwatch_model::id::{ActorId, RequestId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{SECOND, Timestamp};
 
@@ -190,6 +190,9 @@ pub struct Alert {
     pub attack: Option<SmolStr>,
     /// Whether it fell on a day that only taught.
     pub learning: bool,
+    /// Who it is about.
+    #[serde(skip)]
+    pub actor: Option<ActorId>,
 }
 
 pub(super) fn build(replay: Replay) -> ReplayReport {

@@ -182,6 +182,7 @@ impl Live {
         let key = match record {
             JournalRecord::Usage(event) => event.request.key,
             JournalRecord::Feedback { feedback, .. } => feedback.key,
+            JournalRecord::Suppressed { key, .. } => *key,
             JournalRecord::Finding(_) => return None,
         };
         (self.is_loaded(key) == Some(false)).then_some(key)
@@ -209,6 +210,7 @@ impl Live {
         let (key, seq) = match record {
             JournalRecord::Usage(event) => (event.request.key, event.key_seq),
             JournalRecord::Feedback { key_seq, feedback } => (feedback.key, *key_seq),
+            JournalRecord::Suppressed { key, key_seq, .. } => (*key, *key_seq),
             JournalRecord::Finding(_) => return true,
         };
         let mut guard = self.shard(key);
@@ -227,6 +229,9 @@ impl Live {
                 drop(self.engine.observe(&mut mind.learned, &live.entry.profile, &event));
             }
             JournalRecord::Feedback { feedback, .. } => self.engine.feedback(&mut mind.learned, feedback),
+            JournalRecord::Suppressed { key, actor, .. } => {
+                self.engine.suppress(&mut mind.learned, *key, *actor);
+            }
             JournalRecord::Finding(_) => {}
         }
         true

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::KeyId;
+use tokenwatch_model::id::{ActorId, KeyId};
 
 use super::{Live, Mind};
 use crate::registry::KeyEntry;
@@ -48,6 +48,11 @@ impl Rebuild<'_> {
     /// Takes in what a person said.
     pub fn hear(&mut self, feedback: &Feedback) {
         self.live.engine.feedback(&mut self.mind.learned, feedback);
+    }
+
+    /// Takes in that nobody was told of an alert.
+    pub fn suppress(&mut self, actor: ActorId) {
+        self.live.engine.suppress(&mut self.mind.learned, self.entry.id, actor);
     }
 
     /// Says that an ordinal was given out to something that is taken in otherwise, or is lost.

@@ -3,16 +3,20 @@
 use serde_json::{Value, json};
 use tokenwatch_model::containment::{Action, Clamp, Containment, ContextMatch};
 use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::{Finding, Tier};
+use tokenwatch_model::id::SuppressionId;
 use tokenwatch_model::key::{KeyState, Mode, Policy};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::Prefix;
 use tokenwatch_model::outcome::{Cut, Outcome, Refusal};
 use tokenwatch_model::secret::Secret;
+use tokenwatch_model::suppression::{Reach, Suppression};
 use tokenwatch_model::time::{HOUR, SECOND, Timestamp};
 use tokenwatch_testkit::client::Answer;
 
 use crate::rig::{
-    NOON, OUTPUT, Raw, Rig, chat, containment, error_code, eventually, key_id, message, post, raw_post, rig,
+    NOON, OUTPUT, Raw, Rig, chat, containment, error_code, eventually, key_entry, key_id, message, post,
+    raw_post, rig,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -322,4 +326,53 @@ fn a_newcomer_is_judged_and_refused_and_the_owner_is_served_on() {
     rig.put_key(1, 2, KeyState::Active, None, observe);
     rig.clock.advance(1);
     assert_eq!(rig.ask_from(&secret, THIEF, "gpt-4o", THIEFS_CLIENT).status, 200);
+}
+
+#[test]
+fn what_is_expected_is_served_and_recorded_until_it_ends() {
+    let rig = rig();
+    let secret = rig.key();
+    let known = live_through_weeks(&rig, &secret);
+    let now = rig.clock_now();
+    let suppression = Suppression {
+        id: SuppressionId::from_bits(1),
+        reach: Reach::Key(key_id(1)),
+        rule: None,
+        context: Some(of_thief()),
+        reason: "load test".to_owned(),
+        by: "test".into(),
+        created: now,
+        expires: now.plus(HOUR),
+        lifted: None,
+        revision: 1,
+    };
+    rig.gateway.live.put_suppressions(vec![suppression], now);
+    for n in 0..60 {
+        rig.clock.advance(2);
+        let thief = rig.ask_from(&secret, THIEF, "gpt-4o", THIEFS_CLIENT);
+        assert_eq!(thief.status, 200, "request {n}: {}", error_code(&thief.body));
+    }
+    let alerts = |findings: Vec<Finding>| findings.iter().filter(|f| f.tier >= Tier::Alert).count();
+    assert_eq!(alerts(rig.memory.findings()), 0);
+    let silenced: Vec<Finding> = rig.memory.suppressed().into_iter().map(|alert| alert.finding).collect();
+    let silenced = alerts(silenced);
+    // Found with each request, recorded once for each tier.
+    assert!((1..=4).contains(&silenced), "{silenced}");
+    // Whoever reads the journal knows the same, without knowing of suppressions.
+    rig.events(known + 60);
+    let again = Rig::bare(now);
+    again.live.put_key(key_entry(1, 1, KeyState::Active, None, Policy::default()).1, now);
+    for record in rig.memory.records() {
+        if let Some(key) = again.live.needs_loading(&record) {
+            again.live.begin(key);
+        }
+        assert!(again.live.replay(&record));
+    }
+    assert!(again.live.take_checkpoints() == rig.gateway.live.take_checkpoints());
+    // Its time is over: the caller who goes on alerts and is refused.
+    rig.clock.set(now.plus(HOUR));
+    let refused = |_| rig.ask_from(&secret, THIEF, "gpt-4o", THIEFS_CLIENT).status == 403;
+    assert!((0..3).any(refused), "the thief was never refused");
+    eventually("the alert", || alerts(rig.memory.findings()) == 1);
+    assert_eq!(rig.ask_from(&secret, OWNER, "gpt-4o-mini", OWNERS_CLIENT).status, 200);
 }

@@ -217,7 +217,9 @@ fn a_state_is_rebuilt_from_events_and_what_was_said() {
                     rebuild.pass(*key_seq);
                     rebuild.hear(feedback);
                 }
-                JournalRecord::Feedback { .. } | JournalRecord::Finding(_) => {}
+                JournalRecord::Feedback { .. }
+                | JournalRecord::Finding(_)
+                | JournalRecord::Suppressed { .. } => {}
             }
         }
         rebuild.finish();

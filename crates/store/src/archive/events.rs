@@ -73,7 +73,9 @@ impl Record for UsageEvent {
     fn from_journal(record: JournalRecord) -> Option<Self> {
         match record {
             JournalRecord::Usage(event) => Some(event),
-            JournalRecord::Feedback { .. } | JournalRecord::Finding(_) => None,
+            JournalRecord::Feedback { .. } | JournalRecord::Finding(_) | JournalRecord::Suppressed { .. } => {
+                None
+            }
         }
     }
 

@@ -27,7 +27,9 @@ impl Record for Finding {
     fn from_journal(record: JournalRecord) -> Option<Self> {
         match record {
             JournalRecord::Finding(finding) => Some(finding),
-            JournalRecord::Usage(_) | JournalRecord::Feedback { .. } => None,
+            JournalRecord::Usage(_) | JournalRecord::Feedback { .. } | JournalRecord::Suppressed { .. } => {
+                None
+            }
         }
     }
 

@@ -255,7 +255,7 @@ fn build_index(reader: &mut SegmentReader) -> io::Result<Index> {
                 Ok(JournalRecord::Usage(event)) => index.events.push((partition_of(&event), place)),
                 Ok(JournalRecord::Finding(finding)) => index.findings.push((partition_of(&finding), place)),
                 // The database keeps what people said.
-                Ok(JournalRecord::Feedback { .. }) => {}
+                Ok(JournalRecord::Feedback { .. } | JournalRecord::Suppressed { .. }) => {}
                 Err(_) => index.damaged += 1,
             },
             Frame::Damaged => index.damaged += 1,

@@ -11,12 +11,14 @@ use tokenwatch_model::finding::Feedback;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, KeyState, StoredKey};
 use tokenwatch_model::owner::Owner;
+use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 
 use crate::error::UpdateError;
 use crate::redact::Redactor;
 use crate::store::admin::{self, StoredAdminToken};
 use crate::store::rows::{self, stored, stored_optional};
+use crate::store::suppression;
 
 /// One change of one row. In rows that exist, `revision` is the one that the writer read; the stored row gets
 /// a new one.
@@ -34,6 +36,10 @@ pub enum Change {
     Incident(Incident),
     /// A word about a context.
     Feedback(Feedback),
+    /// A suppression: new when its `revision` is 0.
+    Suppression(Suppression),
+    /// An alert that nobody was told of.
+    SuppressedAlert(Box<SuppressedAlert>),
     /// A new admin token.
     InsertAdminToken(StoredAdminToken),
     /// The end of an admin token; of one that has ended already, nothing happens.
@@ -84,7 +90,7 @@ impl Batch {
 /// What a batch became.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The new revision of each change's row, in their order. Changes of admin tokens have none: 0.
+    /// The new revision of each change's row, in their order. Admin tokens and suppressed alerts have none: 0.
     pub revisions: Vec<u64>,
     /// Position of the last audit entry.
     pub audit_seq: u64,
@@ -111,6 +117,8 @@ pub(crate) fn apply(
             Change::Containment(containment) => put_containment(tx, redactor, containment)?,
             Change::Incident(incident) => put_incident(tx, redactor, incident)?,
             Change::Feedback(feedback) => insert_feedback(tx, redactor, feedback)?,
+            Change::Suppression(row) => suppression::put(tx, redactor, row)?,
+            Change::SuppressedAlert(alert) => suppression::insert_alert(tx, redactor, alert).map(|()| 0)?,
             Change::InsertAdminToken(token) => admin::insert(tx, token).map(|()| 0)?,
             Change::RevokeAdminToken { name, time } => admin::revoke(tx, name, *time).map(|()| 0)?,
         });
@@ -351,7 +359,7 @@ fn check_current(
 }
 
 /// Like [`check_current`], but the writer of revision 0 expects nothing to be there.
-fn check_put(
+pub(crate) fn check_put(
     what: &'static str,
     id: impl ToString,
     found: Option<i64>,
@@ -364,13 +372,13 @@ fn check_put(
     }
 }
 
-fn revision_of(tx: &Transaction<'_>, table: &str, id: i64) -> rusqlite::Result<Option<i64>> {
+pub(crate) fn revision_of(tx: &Transaction<'_>, table: &str, id: i64) -> rusqlite::Result<Option<i64>> {
     tx.prepare_cached(&format!("SELECT revision FROM {table} WHERE id = ?1"))?
         .query_row([id], |row| row.get(0))
         .optional()
 }
 
-fn next_revision(tx: &Transaction<'_>) -> rusqlite::Result<u64> {
+pub(crate) fn next_revision(tx: &Transaction<'_>) -> rusqlite::Result<u64> {
     tx.prepare_cached("UPDATE counter SET value = value + 1 RETURNING value")?
         .query_row([], |row| row.get(0))
         .map(i64::cast_unsigned)

@@ -8,6 +8,7 @@ use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::StoredKey;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::secret::SecretHash;
+use tokenwatch_model::suppression::Suppression;
 use tokenwatch_model::time::Timestamp;
 
 use crate::error::ReadError;
@@ -15,6 +16,7 @@ use crate::store::Store;
 use crate::store::admin::{self, StoredAdminToken};
 use crate::store::audit::{self, AuditReport};
 use crate::store::rows::{self, StoredFeedback, stored};
+use crate::store::suppression;
 
 /// Which incidents to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -42,6 +44,8 @@ pub struct Changes {
     pub incidents: Vec<Incident>,
     /// New words about contexts.
     pub feedback: Vec<StoredFeedback>,
+    /// Changed suppressions.
+    pub suppressions: Vec<Suppression>,
 }
 
 impl Changes {
@@ -52,6 +56,7 @@ impl Changes {
             && self.containments.is_empty()
             && self.incidents.is_empty()
             && self.feedback.is_empty()
+            && self.suppressions.is_empty()
     }
 }
 
@@ -214,6 +219,13 @@ impl Store {
                 )?,
                 incidents: select(tx, rows::INCIDENT, &newer("incidents"), after, rows::incident)?,
                 feedback: select(tx, rows::FEEDBACK, &newer("feedback"), after, rows::feedback)?,
+                suppressions: select(
+                    tx,
+                    suppression::SUPPRESSION,
+                    &newer("suppressions"),
+                    after,
+                    suppression::suppression,
+                )?,
             })
         })
     }
@@ -284,7 +296,7 @@ impl Store {
         self.many(admin::TOKEN, "admin_tokens ORDER BY name", [], admin::token)
     }
 
-    fn one<T>(
+    pub(crate) fn one<T>(
         &self,
         columns: &str,
         from: &str,
@@ -295,7 +307,7 @@ impl Store {
         self.0.state.read(|tx| tx.prepare_cached(&sql)?.query_row(params, read).optional())
     }
 
-    fn many<T>(
+    pub(crate) fn many<T>(
         &self,
         columns: &str,
         from: &str,

@@ -17,3 +17,5 @@ mod samples;
 mod secrets;
 #[cfg(test)]
 mod state;
+#[cfg(test)]
+mod suppressions;

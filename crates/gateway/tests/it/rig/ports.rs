@@ -11,6 +11,7 @@ use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::network::{AddressFacts, NetworkFacts, NetworkKind};
 use tokenwatch_model::ports::{Clock, EventSink, Random, StateError, StateSource};
+use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::{SECOND, Timestamp};
 use tokenwatch_testkit::rng::Rng;
 
@@ -47,6 +48,7 @@ impl Random for Seeded {
 pub(crate) struct Memory {
     records: Mutex<Vec<JournalRecord>>,
     findings: Mutex<Vec<Finding>>,
+    suppressed: Mutex<Vec<SuppressedAlert>>,
     contained: AtomicU64,
     /// Stored states; an error stands for a store that can not be read.
     pub(crate) states: Mutex<HashMap<KeyId, Result<Vec<u8>, String>>>,
@@ -59,6 +61,10 @@ impl Memory {
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
         self.findings.lock().unwrap().clone()
+    }
+
+    pub(crate) fn suppressed(&self) -> Vec<SuppressedAlert> {
+        self.suppressed.lock().unwrap().clone()
     }
 
     pub(crate) fn contained(&self) -> u64 {
@@ -84,6 +90,10 @@ impl EventSink for Memory {
 impl FindingSink for Memory {
     fn found(&self, finding: Finding) {
         self.findings.lock().unwrap().push(finding);
+    }
+
+    fn suppressed(&self, alert: SuppressedAlert) {
+        self.suppressed.lock().unwrap().push(alert);
     }
 
     fn contained(&self, _: KeyId) {
