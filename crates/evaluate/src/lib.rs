@@ -27,6 +27,7 @@ pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod report;
+pub mod siblings;
 pub mod stats;
 #[cfg(test)]
 mod testing;

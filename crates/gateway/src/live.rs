@@ -30,12 +30,14 @@ use crate::registry::KeyEntry;
 mod census;
 mod checkpoint;
 mod contained;
+mod homes;
 mod rebuild;
 mod view;
 
 pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
 use contained::Contained;
+use homes::{Home, Homes, Word};
 pub use rebuild::Rebuild;
 pub use view::{KeyView, LiveTotals};
 
@@ -51,6 +53,8 @@ pub(crate) struct Mind {
     pub(crate) last: checkpoint::LastSeen,
     clamps: ClampMeters,
     dirty: bool,
+    /// The hour in which the owner's other keys were last told what this key vouches for.
+    told: u32,
     pub(crate) recent: view::Recent,
 }
 
@@ -64,6 +68,8 @@ struct InTheAir {
 
 struct LiveKey {
     entry: Arc<KeyEntry>,
+    /// What it shares with the other keys of its owner.
+    home: Option<Arc<Home>>,
     contained: Contained,
     mind: Option<Box<Mind>>,
     flights: HashMap<RequestId, InTheAir>,
@@ -75,6 +81,7 @@ struct LiveKey {
 /// A key without its mind, so that both can be changed.
 struct Body<'a> {
     entry: &'a KeyEntry,
+    home: Option<&'a Arc<Home>>,
     containments: &'a [Containment],
     flights: &'a mut HashMap<RequestId, InTheAir>,
     in_flight_by_actor: &'a mut HashMap<ActorId, u32>,
@@ -84,9 +91,17 @@ struct Body<'a> {
 impl LiveKey {
     /// The key and its mind; `None` while the mind is not loaded.
     fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
-        let Self { entry, contained, mind, flights, in_flight_by_actor, watched } = self;
+        let Self { entry, home, contained, mind, flights, in_flight_by_actor, watched } = self;
         let mind = mind.as_deref_mut()?;
-        Some((Body { entry, containments: contained.known(), flights, in_flight_by_actor, watched }, mind))
+        let (home, containments) = (home.as_ref(), contained.known());
+        Some((Body { entry, home, containments, flights, in_flight_by_actor, watched }, mind))
+    }
+}
+
+impl Body<'_> {
+    /// What the key has to say to the others of its owner, if it is time.
+    fn word(&self, mind: &mut Mind, now: Timestamp) -> Option<Word> {
+        Word::hourly(self.home, self.entry, &mind.learned, now, &mut mind.told)
     }
 }
 
@@ -98,6 +113,7 @@ struct Shard {
 /// The live state of every key.
 pub struct Live {
     shards: Box<[Mutex<Shard>]>,
+    homes: Homes,
     engine: Engine,
     /// Tells this process's events from those of others on the same journal; grows with each start.
     epoch: u32,
@@ -157,7 +173,8 @@ impl Live {
     /// Without any key. `epoch` is the process's start in seconds: larger than that of any process before it
     /// on the same state.
     pub fn new(engine: Engine, epoch: u32) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), engine, epoch }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, homes: Homes::default(), engine, epoch }
     }
 
     /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.
@@ -178,6 +195,7 @@ impl Live {
         match shard.keys.get_mut(&entry.id) {
             Some(live) if live.entry.revision > entry.revision => {}
             Some(live) => {
+                live.move_home(&self.homes, &entry);
                 live.entry = entry;
                 let cut = match live.entry.usable(now) {
                     Ok(()) => None,
@@ -192,6 +210,7 @@ impl Live {
             None => {
                 let live = LiveKey {
                     entry: entry.clone(),
+                    home: self.homes.enter(&entry),
                     contained: Contained::default(),
                     mind: None,
                     flights: HashMap::new(),
@@ -247,7 +266,7 @@ impl Live {
         let mut guard = self.shard(request.key);
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
         live.entry.usable(now).map_err(Denied::plain)?;
-        let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched } = live;
+        let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched, .. } = live;
         let containments = contained.known();
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
         // request is turned away rather than counted in an account that forgot what was spent.
@@ -340,6 +359,9 @@ impl Live {
         for finding in &findings {
             taken &= sink.push(JournalRecord::Finding(finding.clone()));
         }
+        let word = live.word(mind, end);
+        drop(guard);
+        word.into_iter().for_each(Word::tell);
         (findings, taken)
     }
 
@@ -347,13 +369,18 @@ impl Live {
     /// in memory, and nothing was told.
     pub(crate) fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) -> bool {
         let mut guard = self.shard(feedback.key);
-        let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
+        let Some((live, mind)) = guard.keys.get_mut(&feedback.key).and_then(LiveKey::split) else {
             return false;
         };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
         sink.push(JournalRecord::Feedback { key_seq, feedback: feedback.clone() });
+        // What was called a theft is vouched for no longer.
+        mind.told = 0;
+        let word = live.word(mind, feedback.time);
+        drop(guard);
+        word.into_iter().for_each(Word::tell);
         true
     }
 

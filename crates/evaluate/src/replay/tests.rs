@@ -27,7 +27,7 @@ fn run(attack: usize, settings: Settings) -> ReplayReport {
     all.sort_by_key(|(event, ..)| event.request.time);
     let mut replay = Replay::new(Arc::new(Engine::default()), settings, HashMap::new(), vec!["theft".into()]);
     for (event, key, label) in all {
-        replay.see(UsageEvent { key_seq: 0, ..event }, &format!("key-{key}"), label);
+        replay.see(UsageEvent { key_seq: 0, ..event }, &format!("key-{key}"), None, label);
     }
     replay.finish()
 }
