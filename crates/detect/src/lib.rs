@@ -50,6 +50,7 @@ mod priors;
 mod profile;
 mod rules;
 pub mod series;
+mod siblings;
 mod sizes;
 mod slot;
 mod standing;

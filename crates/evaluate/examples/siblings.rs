@@ -1,7 +1,7 @@
 //! Counts what sibling keys know of newcomers, on clean simulated traffic and of thieves: where the factors of
 //! `tokenwatch_detect::household` come from.
 //!
-//! `cargo run --release -p tokenwatch-evaluate --example siblings -- [keys] [seed]`
+//! `cargo run --release -p tokenwatch-evaluate --example siblings -- [keys] [seeds] [pace]`
 
 #![expect(clippy::print_stdout, reason = "a table for developers")]
 
@@ -56,10 +56,8 @@ impl Seen {
                 "block"
             } else if knows(SiblingsKnow::NETWORK) {
                 "network"
-            } else if knows(SiblingsKnow::COUNTRY) {
-                "country"
             } else {
-                "nothing"
+                "unknown"
             };
             source = format!("source {level}: {known}");
             words.push(source.clone());
@@ -101,37 +99,43 @@ impl Seen {
     }
 }
 
-type Counts = BTreeMap<String, [u64; 4]>;
+type Counts = BTreeMap<String, [u64; 7]>;
+
+const ARCHETYPES: [&str; 5] = ["service", "pool", "ci", "team", "public_app"];
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let mut number = |default: u64| args.next().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (keys, seed) = (number(560) as u32, number(2));
-    let settings = FleetSettings {
-        seed,
-        keys,
-        pace: 1.0,
-        false_alarms_per_year: 0.25,
-        is_declared: true,
-        theft_requests_max: 20,
-    };
-    let Ok(world) = FleetWorld::new(&settings) else { return };
-    let mut world = WithSiblings::new(world);
-    let options = Options { seed, ..Options::default() };
-    for owner in world.owners() {
-        let history = world.history(&owner, options.end_day());
-        world.put(&owner, history);
-    }
+    let (keys, seeds, pace) = (number(560) as u32, number(4), number(1) as f64);
     let mut counts = Counts::new();
-    for key in 0..world.keys().len() {
-        count(&world, &options, key, &mut counts);
+    // The first seed is the one that results are told of.
+    for seed in 2..2 + seeds {
+        let settings = FleetSettings {
+            seed,
+            keys,
+            pace,
+            false_alarms_per_year: 0.25,
+            is_declared: true,
+            theft_requests_max: 20,
+        };
+        let Ok(world) = FleetWorld::new(&settings) else { return };
+        let mut world = WithSiblings::new(world);
+        let options = Options { seed, ..Options::default() };
+        for owner in world.owners() {
+            let history = world.history(&owner, options.end_day());
+            world.put(&owner, history);
+        }
+        for key in 0..world.keys().len() {
+            count(&world, &options, key, &mut counts);
+        }
     }
-    println!(
-        "{:<52} {:>9} {:>9} {:>9} {:>9}",
-        "new on the key: known by siblings", "machines", "people", "loud", "careful"
-    );
-    for (what, [machines, people, loud, careful]) in counts {
-        println!("{what:<52} {machines:>9} {people:>9} {loud:>9} {careful:>9}");
+    print!("{:<48}", "new on the key: known by siblings");
+    ARCHETYPES.iter().chain(&["loud", "careful"]).for_each(|column| print!(" {column:>10}"));
+    println!();
+    for (what, columns) in counts {
+        print!("{what:<48}");
+        columns.iter().for_each(|count| print!(" {count:>10}"));
+        println!();
     }
 }
 
@@ -139,7 +143,7 @@ fn main() {
 fn count(world: &dyn World, options: &Options, key: usize, counts: &mut Counts) {
     let mut seen = Seen::default();
     let from = world.start().plus(6 * DAY);
-    let is_people = ["team", "public_app", "public-app"].contains(&world.keys()[key].archetype);
+    let own = ARCHETYPES.iter().position(|name| *name == world.keys()[key].archetype).unwrap_or(0);
     let clean = world.events(key, options.end_day());
     let mut note = |words: Option<Vec<String>>, column: usize| {
         for what in words.into_iter().flatten() {
@@ -149,8 +153,8 @@ fn count(world: &dyn World, options: &Options, key: usize, counts: &mut Counts) 
     let mut thefts = Vec::new();
     for (place, attack) in world.attacks().iter().enumerate() {
         let column = match attack.group {
-            Group::Loud | Group::Documented => 2,
-            Group::Careful => 3,
+            Group::Loud | Group::Documented => 5,
+            Group::Careful => 6,
             Group::Mimic => continue,
         };
         let start = start_of(world, options, key, attack.name);
@@ -168,7 +172,7 @@ fn count(world: &dyn World, options: &Options, key: usize, counts: &mut Counts) 
             note(seen.describe(&theft.request), column);
         }
         if event.request.time >= from {
-            note(seen.describe(&event.request), usize::from(is_people));
+            note(seen.describe(&event.request), own);
         }
         seen.learn(&event.request);
     }

@@ -6,6 +6,7 @@ mod hostile;
 mod invariants;
 mod newcomers;
 mod rules;
+mod siblings;
 mod thefts;
 mod thieves;
 mod world;
