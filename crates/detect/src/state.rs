@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::id::ActorId;
 use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
 use crate::baseline::Baseline;
@@ -173,6 +174,11 @@ impl KeyState {
     /// stays silent until it grows.
     pub const fn raised_days(&self) -> f64 {
         self.raised
+    }
+
+    /// The newcomer on probation that is this actor.
+    pub(crate) fn newcomer(&self, actor: ActorId) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.actor == actor.bits())
     }
 
     /// Newcomers on probation right now.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokenwatch_detect::{Engine, InFlight, KeyState as Learned};
+use tokenwatch_detect::{Engine, InFlight, KeyState as Learned, Prowlers};
 use tokenwatch_model::account::{Account, Ask, Exceeded, Reservation, Room};
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::context::RequestContext;
@@ -114,6 +114,8 @@ struct Shard {
 pub struct Live {
     shards: Box<[Mutex<Shard>]>,
     homes: Homes,
+    /// Newcomers over the keys of all owners.
+    prowlers: Mutex<Prowlers>,
     engine: Engine,
     /// Tells this process's events from those of others on the same journal; grows with each start.
     epoch: u32,
@@ -174,7 +176,7 @@ impl Live {
     /// on the same state.
     pub fn new(engine: Engine, epoch: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, homes: Homes::default(), engine, epoch }
+        Self { shards, homes: Homes::default(), prowlers: Mutex::default(), engine, epoch }
     }
 
     /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.
@@ -352,7 +354,8 @@ impl Live {
         }
         mind.dirty = true;
         mind.recent.count(&event);
-        let findings = self.engine.observe(&mut mind.learned, &live.entry.profile, &event);
+        let mut findings = self.engine.observe(&mut mind.learned, &live.entry.profile, &event);
+        findings.extend(self.prowler(mind, live.entry, &event));
         event.key_seq = mind.last.next(self.epoch);
         // Pushed under the lock: the journal's order is the engine's order, which makes replay exact.
         let mut taken = sink.push(JournalRecord::Usage(event));

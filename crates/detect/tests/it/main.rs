@@ -5,6 +5,7 @@ mod classic;
 mod hostile;
 mod invariants;
 mod newcomers;
+mod prowlers;
 mod rules;
 mod siblings;
 mod thefts;

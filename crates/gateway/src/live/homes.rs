@@ -1,4 +1,5 @@
-//! Owners of several keys: what their keys know together, asked before each request is judged.
+//! Owners of several keys: what their keys know together, asked before each request is judged; and callers who come to
+//! keys of several owners.
 //!
 //! Invariants: asking takes no lock but the shard's own; a key of an owner without other keys asks nobody. A key says
 //! what it vouches for after its requests, once an hour, and at once when a person called something a theft; a revoked
@@ -10,13 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokenwatch_detect::{Household, KeyState as Learned, Vouched};
+use tokenwatch_detect::{Household, KeyState as Learned, Prowlers, Vouched};
 use tokenwatch_model::context::{RequestContext, Siblings};
+use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::{KeyId, OwnerId};
 use tokenwatch_model::key::KeyState;
 use tokenwatch_model::time::Timestamp;
 
-use super::{Live, LiveKey};
+use super::{Live, LiveKey, Mind};
 use crate::registry::KeyEntry;
 
 /// What one owner's keys share.
@@ -101,6 +104,15 @@ impl Word {
 }
 
 impl Live {
+    /// What is to be told of a caller who comes to keys of several owners. The lock that all keys share is taken for
+    /// conspicuous newcomers only.
+    pub(super) fn prowler(&self, mind: &Mind, entry: &KeyEntry, event: &UsageEvent) -> Option<Finding> {
+        let (learned, profile) = (&mind.learned, &entry.profile);
+        Prowlers::is_interested(learned, profile, event)
+            .then(|| self.prowlers.lock().see(learned, profile, event))
+            .flatten()
+    }
+
     /// What the other keys of the owner know of a request.
     pub(crate) fn siblings(&self, request: &RequestContext) -> Siblings {
         let guard = self.shard(request.key);
