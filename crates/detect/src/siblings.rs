@@ -29,7 +29,7 @@ const FACTOR_MAX: f64 = 20.0;
 // Counted on four simulated fleets by `cargo run --release -p tokenwatch-evaluate --example siblings`; the table is in
 // `docs/detection.md`. A caller chooses what it calls itself, some prompts are public, and a thief may sit on the owner's
 // own machines: no thief's share is put below what that may come to, however few were counted.
-const BLOCK: Shares = Shares { honest: 0.015, thief: 0.003 };
+const BLOCK: Shares = Shares { honest: 0.010, thief: 0.002 };
 const FAMILY: Shares = Shares { honest: 0.35, thief: 0.05 };
 const TLS: Shares = Shares { honest: 0.07, thief: 0.02 };
 const VERSION: Shares = Shares { honest: 0.25, thief: 0.04 };

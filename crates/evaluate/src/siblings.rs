@@ -7,6 +7,7 @@
 //! Invariants: thefts and changes teach the other keys nothing; the same world gives the same answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokenwatch_detect::{Engine, Household, KeyState, Vouched};
 use tokenwatch_model::event::UsageEvent;
@@ -50,7 +51,7 @@ impl History {
 pub struct WithSiblings<W> {
     world: W,
     /// By place of the key; none for keys that have no siblings.
-    histories: BTreeMap<usize, std::sync::Arc<History>>,
+    histories: BTreeMap<usize, Arc<History>>,
 }
 
 impl<W: World> WithSiblings<W> {
@@ -92,8 +93,8 @@ impl<W: World> WithSiblings<W> {
 
     /// Takes the history of an owner's keys.
     pub fn put(&mut self, keys: &[usize], history: History) {
-        let history = std::sync::Arc::new(history);
-        self.histories.extend(keys.iter().map(|&key| (key, std::sync::Arc::clone(&history))));
+        let history = Arc::new(history);
+        self.histories.extend(keys.iter().map(|&key| (key, Arc::clone(&history))));
     }
 
     fn answered(&self, key: usize, mut events: Vec<UsageEvent>) -> Vec<UsageEvent> {
@@ -146,5 +147,59 @@ impl<W: World> World for WithSiblings<W> {
     ) -> Option<Vec<UsageEvent>> {
         let events = self.world.changed(key, change, seed, at, to_day)?;
         Some(self.answered(key, events))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwatch_model::context::{Siblings, SiblingsKnow};
+    use tokenwatch_model::time::DAY;
+
+    use super::*;
+    use crate::testing::Tiny;
+
+    fn asked(world: Tiny) -> WithSiblings<Tiny> {
+        let mut world = WithSiblings::new(world);
+        for owner in world.owners() {
+            let history = world.history(&owner, 11);
+            world.put(&owner, history);
+        }
+        world
+    }
+
+    #[test]
+    fn keys_of_one_owner_are_asked_once_they_know_something() {
+        let world = asked(Tiny::new(3, 2, 1).of_one_owner());
+        let shared = SiblingsKnow::NETWORK.and(SiblingsKnow::FAMILY).and(SiblingsKnow::TEMPLATE);
+        for event in world.events(0, 11) {
+            let siblings = event.request.siblings;
+            match event.request.time.since(world.start()) / DAY {
+                0..3 => assert_eq!(siblings, Siblings::default()),
+                // Each key has a block of its own.
+                5.. => assert!(
+                    siblings.keys == 1
+                        && siblings.known.has(shared)
+                        && !siblings.known.has(SiblingsKnow::PREFIX),
+                    "{siblings:?}"
+                ),
+                _ => {}
+            }
+        }
+        let start = world.start().plus(8 * DAY);
+        let theft = world.theft(0, 0, 1, start, start.plus(DAY));
+        assert!(theft.iter().all(|event| {
+            let siblings = event.request.siblings;
+            siblings.keys == 1
+                && !siblings.known.has(SiblingsKnow::NETWORK)
+                && !siblings.known.has(SiblingsKnow::FAMILY)
+        }));
+        let again = asked(Tiny::new(3, 2, 1).of_one_owner());
+        assert_eq!((again.events(0, 11), again.events(1, 11)), (world.events(0, 11), world.events(1, 11)));
+    }
+
+    #[test]
+    fn without_owners_a_world_is_what_it_was() {
+        let (plain, world) = (Tiny::new(3, 2, 2), asked(Tiny::new(3, 2, 2)));
+        assert!((0..4).all(|key| plain.events(key, 11) == world.events(key, 11)));
     }
 }

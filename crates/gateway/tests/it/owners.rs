@@ -14,11 +14,12 @@ use tokenwatch_model::secret::Secret;
 use crate::rig::{Rig, chat, key_entry, key_id, post, rig};
 
 /// Where key number `n` is called from, and with what.
-const CALLERS: [(&str, &str); 4] = [
+const CALLERS: [(&str, &str); 5] = [
     ("", ""),
     ("198.51.100.7", "OpenAI/Python 1.99.1"),
     ("203.0.113.9", "OpenAI/JS 4.70.0"),
-    ("192.0.2.4", "Anthropic/JS 0.40.0"),
+    ("198.51.102.4", "Anthropic/JS 0.40.0"),
+    ("198.51.103.4", "OpenAI/Python 1.99.1"),
 ];
 
 fn entry(n: u64, revision: u64, state: KeyState, owner: u64) -> (Secret, Arc<KeyEntry>) {
@@ -34,11 +35,11 @@ struct Owners {
 }
 
 impl Owners {
-    /// Keys 1 and 2 of one owner, and key 3 of another, called once an hour for so many days.
+    /// Keys 1 and 2 of one owner, and keys 3 and 4 of two others, called once an hour for so many days.
     fn with_history(days: u64) -> Self {
         let rig = rig();
         let mut secrets = vec![Secret::new("")];
-        for (n, owner) in [(1, 1), (2, 1), (3, 2)] {
+        for (n, owner) in [(1, 1), (2, 1), (3, 2), (4, 3)] {
             let (secret, entry) = entry(n, 1, KeyState::Active, owner);
             rig.gateway.live.put_key(entry, rig.clock_now());
             secrets.push(secret);
@@ -46,7 +47,7 @@ impl Owners {
         let owners = Self { rig, secrets };
         for _ in 0..days * 24 {
             owners.rig.clock.advance(3_600);
-            for n in 1..4 {
+            for n in 1..5 {
                 owners.ask(n, n as usize);
             }
         }
@@ -62,6 +63,16 @@ impl Owners {
         let secret = self.secrets[n as usize].expose();
         drop(self.rig.run(self.rig.client.send_http(post("/v1/chat/completions", &body, secret, &headers))));
         self.rig.events(before + 1).remove(before).request.siblings
+    }
+
+    /// A call from elsewhere with other software.
+    fn stranger(&self, n: u64) {
+        let headers = [("x-forwarded-for", "203.0.200.7"), ("user-agent", "curl/8.5.0")];
+        let before = self.rig.memory.events().len();
+        let request =
+            post("/v1/chat/completions", &chat(&json!({})), self.secrets[n as usize].expose(), &headers);
+        drop(self.rig.run(self.rig.client.send_http(request)));
+        self.rig.events(before + 1);
     }
 
     fn put(&self, n: u64, revision: u64, state: KeyState, owner: u64) {
@@ -118,4 +129,18 @@ fn what_a_person_calls_a_theft_is_vouched_for_no_longer() {
     owners.rig.gateway.tell_engine(&Feedback { key: key_id(1), time, context, says: Says::Theft });
     let siblings = owners.ask(2, 1);
     assert_eq!((siblings.keys, siblings.known.has(SiblingsKnow::PREFIX)), (1, false), "{siblings:?}");
+}
+
+#[test]
+fn who_comes_to_keys_of_three_owners_is_told_of() {
+    let owners = Owners::with_history(4);
+    let told = || {
+        let findings = owners.rig.memory.findings();
+        findings.iter().filter(|finding| finding.rule == "many_owners").count()
+    };
+    // Keys 1 and 2 have one owner: only the last call is to a third.
+    for (n, want) in [(1, 0), (2, 0), (3, 0), (4, 1), (4, 1), (3, 2)] {
+        owners.stranger(n);
+        assert_eq!(told(), want, "after a call on key {n}");
+    }
 }
