@@ -170,18 +170,13 @@ mod tests {
     #[test]
     fn keys_of_one_owner_are_asked_once_they_know_something() {
         let world = asked(Tiny::new(3, 2, 1).of_one_owner());
-        let shared = SiblingsKnow::NETWORK.and(SiblingsKnow::FAMILY).and(SiblingsKnow::TEMPLATE);
+        // They share everything; nobody sends a TLS print.
+        let everything = SiblingsKnow(!SiblingsKnow::TLS.0);
         for event in world.events(0, 11) {
             let siblings = event.request.siblings;
             match event.request.time.since(world.start()) / DAY {
                 0..3 => assert_eq!(siblings, Siblings::default()),
-                // Each key has a block of its own.
-                5.. => assert!(
-                    siblings.keys == 1
-                        && siblings.known.has(shared)
-                        && !siblings.known.has(SiblingsKnow::PREFIX),
-                    "{siblings:?}"
-                ),
+                5.. => assert_eq!(siblings, Siblings { keys: 1, known: everything }),
                 _ => {}
             }
         }

@@ -26,10 +26,10 @@ fn run(attack: usize, settings: Settings) -> ReplayReport {
 fn run_owned(attack: usize, settings: Settings, owner: Option<OwnerId>) -> ReplayReport {
     let world = Tiny::new(3, 2, 1);
     let start = world.start().plus(8 * DAY + 5 * HOUR);
-    let owner = |key| world.events(key, 11).into_iter().map(move |event| (event, key, None));
+    let own = |key| world.events(key, 11).into_iter().map(move |event| (event, key, None));
     let thief =
         world.theft(0, attack, 1, start, start.plus(DAY)).into_iter().map(|event| (event, 0, Some(0)));
-    let mut all: Vec<(UsageEvent, usize, Option<u32>)> = owner(0).chain(owner(1)).chain(thief).collect();
+    let mut all: Vec<(UsageEvent, usize, Option<u32>)> = own(0).chain(own(1)).chain(thief).collect();
     all.sort_by_key(|(event, ..)| event.request.time);
     let mut replay = Replay::new(Arc::new(Engine::default()), settings, HashMap::new(), vec!["theft".into()]);
     for (event, key, label) in all {
