@@ -2,7 +2,7 @@
 
 use tokenwatch_detect::{Engine, KeyProfile, KeyState, Prowlers};
 use tokenwatch_model::context::{Siblings, SiblingsKnow};
-use tokenwatch_model::finding::Tier;
+use tokenwatch_model::finding::{Actor, Tier};
 use tokenwatch_model::id::OwnerId;
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::network::NetworkKind;
@@ -77,11 +77,10 @@ impl Keys {
                 (finding.rule.as_str(), finding.tier, finding.key),
                 ("many_owners", Tier::Alert, key(n))
             );
-            let context = &finding.actor.as_ref().unwrap().context;
-            assert!(
-                context.matches(&done.request)
-                    && !context.matches(&event(key(n), 0, &usual(n, call.time), None).request)
-            );
+            let usual = event(key(n), 0, &usual(n, call.time), None).request;
+            let is_the_callers =
+                |actor: &Actor| actor.context.matches(&done.request) && !actor.context.matches(&usual);
+            assert!(finding.actor.as_ref().is_some_and(is_the_callers));
         }
         told.is_some()
     }
