@@ -158,7 +158,7 @@ impl Household {
     }
 
     /// Takes what a key vouches for in place of what it said before; `None` when it vouches for nothing any more.
-    /// Whether anything changed. Beyond [`KEYS_MAX`] keys a further one is not taken.
+    /// Whether anything changed. Beyond 64 keys a further one is not taken.
     pub fn put(&mut self, key: KeyId, vouched: Option<Vouched>) -> bool {
         let is_same = self.keys.get(&key) == vouched.as_ref();
         let has_room = self.keys.len() < KEYS_MAX || self.keys.contains_key(&key);
