@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
+use tokenwatch_detect::{Engine, Household, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::client::Client;
 use tokenwatch_model::context::{RequestContext, Shape, Source};
 use tokenwatch_model::event::UsageEvent;
@@ -85,6 +85,23 @@ fn show(line: &str) {
     println!("{line}");
 }
 
+/// Asking the other keys of an owner, with as many of them as are asked at most, all like this one.
+fn siblings(name: &str, state: &KeyState, request: &RequestContext) {
+    let mut household = Household::default();
+    for n in 0..64 {
+        household.put(KeyId::from_bits(2 + n), state.vouches());
+    }
+    ns_each(&format!("{name}: ask 64 siblings"), 200_000, |_| {
+        black_box(household.ask(black_box(request)));
+    });
+    let mut turn = 0;
+    ns_each(&format!("{name}: say what is vouched for, once an hour"), 2_000, |_| {
+        turn = 1 - turn;
+        let said = if turn == 0 { state.vouches() } else { None };
+        black_box(household.put(KeyId::from_bits(2), said));
+    });
+}
+
 fn main() {
     let engine = Engine::default();
     show(&format!("a state without its heap: {} bytes", size_of::<KeyState>()));
@@ -124,6 +141,7 @@ fn main() {
             })
             .collect();
         show(&format!("{name}: state {} bytes encoded", state.encode().len()));
+        siblings(name, &state, &known);
         ns_each(&format!("{name}: observe, stranger"), attack.len() as u64, |i| {
             black_box(engine.observe(&mut state, &profile, &attack[i as usize]));
         });

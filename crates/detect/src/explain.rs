@@ -9,6 +9,7 @@ use crate::engine::{Appraisal, Rates, Weight};
 use crate::known::{Novelty, dimension};
 use crate::math::ln;
 use crate::priors::Levels;
+use crate::siblings;
 use crate::slot::Slot;
 
 /// Reasons weaker than this, in nats, are not worth a line.
@@ -209,6 +210,7 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
             format!("AS{} is a large cloud, where honest workloads mostly run", slot.identity.features.asn)
         }
     });
+    say(weight.siblings, &|| siblings::describe(slot.identity.siblings, novelty));
     say(ln(weight.faded), &|| "it has been here for a while without more evidence".to_owned());
     say(factors.prompt, &|| {
         let (own, prompts) = acts.own_prompts();

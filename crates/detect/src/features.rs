@@ -56,7 +56,7 @@ pub(crate) const fn no_template() -> u32 {
 }
 
 /// The block of addresses; where the address was left out, the network stands in for it.
-fn block(request: &RequestContext) -> u64 {
+pub(crate) fn block(request: &RequestContext) -> u64 {
     let source = &request.source;
     if source.address.is_unspecified() && source.facts.asn != 0 {
         join(u64::from(source.facts.asn), u64::from(source.facts.country.packed()))

@@ -15,13 +15,13 @@ use crate::priors::Levels;
 
 /// One known value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    print: u32,
+pub(crate) struct Entry {
+    pub(crate) print: u32,
     /// Hours since the key's first event.
-    first: u32,
+    pub(crate) first: u32,
     last: u32,
     /// Hours in which it was seen, saturating.
-    sessions: u16,
+    pub(crate) sessions: u16,
 }
 
 /// A bounded set of prints.
@@ -37,6 +37,10 @@ impl<const CAP: usize> KnownSet<CAP> {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
     }
 
     pub(crate) fn contains(&self, print: u32) -> bool {

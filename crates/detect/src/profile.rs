@@ -1,5 +1,6 @@
 //! What is declared about a key, as opposed to learned.
 
+use tokenwatch_model::id::OwnerId;
 use tokenwatch_model::key::{Key, Workload};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::Timestamp;
@@ -13,6 +14,8 @@ const DAYS_PER_YEAR: f64 = 365.0;
 pub struct KeyProfile {
     /// What kind of caller it is for.
     pub workload: Workload,
+    /// Whose it is: keys of one owner are asked about each other's newcomers, see [`crate::Household`].
+    pub owner: Option<OwnerId>,
     /// When it was issued.
     pub created: Timestamp,
     /// The false-alarm budget.
@@ -29,6 +32,7 @@ impl Default for KeyProfile {
     fn default() -> Self {
         Self {
             workload: Workload::Unknown,
+            owner: None,
             created: Timestamp::default(),
             false_alarms_per_year: FALSE_ALARMS_PER_YEAR,
             monthly_cap: None,
@@ -42,6 +46,7 @@ impl From<&Key> for KeyProfile {
     fn from(key: &Key) -> Self {
         Self {
             workload: key.workload,
+            owner: key.owner,
             created: key.created,
             false_alarms_per_year: key.policy.false_alarms_per_year.unwrap_or(FALSE_ALARMS_PER_YEAR),
             monthly_cap: key.policy.budgets.month.filter(|&cap| cap != NanoUsd::MAX),

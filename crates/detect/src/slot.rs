@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use tokenwatch_model::containment::ContextMatch;
-use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::context::{RequestContext, Siblings, SiblingsKnow};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Actor, Tier};
 use tokenwatch_model::id::{ActorId, RequestId};
@@ -47,10 +47,17 @@ pub(crate) struct Identity {
     pub(crate) tls: u64,
     pub(crate) model: SmolStr,
     pub(crate) template: u64,
+    /// What the owner's other keys know of these values.
+    pub(crate) siblings: Siblings,
 }
 
 fn short(name: &SmolStr) -> SmolStr {
     if name.len() <= NAME_MAX { name.clone() } else { SmolStr::default() }
+}
+
+/// Takes over what the siblings know of a value that was taken over.
+fn take(known: &mut SiblingsKnow, request: &RequestContext, about: SiblingsKnow) {
+    known.0 = (known.0 & !about.0) | (request.siblings.known.0 & about.0);
 }
 
 impl Identity {
@@ -63,6 +70,7 @@ impl Identity {
             tls: request.client.tls,
             model: short(&request.model),
             template: request.shape.template,
+            siblings: request.siblings,
         }
     }
 
@@ -79,14 +87,17 @@ impl Identity {
         if gains(dimension::VERSION) {
             mine.version = features.version;
             self.version = short(&request.client.version);
+            take(&mut self.siblings.known, request, SiblingsKnow::VERSION);
         }
         if gains(dimension::TLS) {
             mine.tls = features.tls;
             self.tls = request.client.tls;
+            take(&mut self.siblings.known, request, SiblingsKnow::TLS);
         }
         if gains(dimension::MODEL) {
             mine.model = features.model;
             self.model = short(&request.model);
+            take(&mut self.siblings.known, request, SiblingsKnow::MODEL);
         }
         if gains(dimension::ENDPOINT) {
             mine.endpoint = features.endpoint;
@@ -94,6 +105,7 @@ impl Identity {
         if gains(dimension::TEMPLATE) || (mine.template == 0 && features.template != 0) {
             mine.template = features.template;
             self.template = request.shape.template;
+            take(&mut self.siblings.known, request, SiblingsKnow::TEMPLATE);
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::context::RequestContext;
+use tokenwatch_model::id::ActorId;
 use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
 use crate::baseline::Baseline;
@@ -14,7 +15,7 @@ use crate::windows::Windows;
 
 /// First byte of the encoding. A new layout gets a new byte; old bytes are refused, and the key relearns
 /// from the journal.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Trusted and stolen contexts kept per key.
 const SAID_MAX: usize = 16;
 /// Events may come so late and still count into the current windows.
@@ -173,6 +174,11 @@ impl KeyState {
     /// stays silent until it grows.
     pub const fn raised_days(&self) -> f64 {
         self.raised
+    }
+
+    /// The newcomer on probation that is this actor.
+    pub(crate) fn newcomer(&self, actor: ActorId) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.actor == actor.bits())
     }
 
     /// Newcomers on probation right now.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::client::Client;
-use tokenwatch_model::context::{Shape, Source};
+use tokenwatch_model::context::{Shape, Siblings, Source};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::network::NetworkFacts;
 use tokenwatch_model::outcome::Outcome;
@@ -48,6 +48,7 @@ impl Blank {
         request.model = self.model.clone();
         request.endpoint = self.endpoint;
         request.shape = Shape::default();
+        request.siblings = Siblings::default();
         request.stream = false;
         request.output_tokens_max = 0;
         request.request_bytes = 0;

@@ -147,7 +147,7 @@ impl Side {
 
     fn see(&mut self, event: UsageEvent, name: &str, mark: impl Fn(&UsageEvent) -> Option<Mark>) {
         let copy = event.clone();
-        self.replay.see(event, name, None);
+        self.replay.see(event, name, None, None);
         let new = self.replay.alerts().get(self.seen..).unwrap_or_default();
         self.seen += new.len();
         for alert in new.iter().filter(|alert| !alert.learning) {

@@ -59,6 +59,7 @@ impl FleetWorld {
             client: key.client().into(),
             profile: KeyProfile {
                 workload: if settings.is_declared { key.workload() } else { Workload::Unknown },
+                owner: Some(key.owner()),
                 created: Timestamp::from_ms(fleet::START_MS),
                 false_alarms_per_year: settings.false_alarms_per_year,
                 ..KeyProfile::default()

@@ -10,6 +10,8 @@
 //! 4. From the scores any threshold gives what was found, after how many requests, seconds and dollars; intervals are
 //!    over clients, because keys of one client resemble each other ([`report`]).
 //!
+//! Keys of one owner are asked about each other's newcomers ([`siblings`]), as a gateway asks them.
+//!
 //! Beside that, events that somebody else mixed can be read ([`record`]) and replayed as a gateway would have seen them
 //! ([`replay`]), also twice: under the settings in force and under proposed ones ([`dry`]).
 //!
@@ -28,6 +30,7 @@ pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod report;
+pub mod siblings;
 pub mod stats;
 #[cfg(test)]
 mod testing;

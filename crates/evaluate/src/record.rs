@@ -12,7 +12,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Lookup, key_id, text_bits};
+pub use event::{Lookup, key_id, owner_id, text_bits};
 pub use fields::Column;
 
 /// Names of unknown fields that are kept.

@@ -13,7 +13,7 @@ use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Decision, Feedback, Finding, Tier};
-use tokenwatch_model::id::{ActorId, KeyId};
+use tokenwatch_model::id::{ActorId, KeyId, OwnerId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::time::{DAY, Timestamp};
@@ -21,12 +21,14 @@ use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 
 mod case;
 mod order;
+mod owners;
 mod report;
 #[cfg(test)]
 mod tests;
 
 use case::Case;
 pub use order::Reorder;
+use owners::{Member, Owners};
 pub use report::{Alert, AttackSummary, CaseReport, Counts, KeySummary, ReplayReport};
 
 /// Alerts that are kept in full; further ones are counted.
@@ -62,6 +64,7 @@ struct Day {
 struct KeyRun {
     name: SmolStr,
     profile: KeyProfile,
+    member: Member,
     state: KeyState,
     first: Timestamp,
     days: BTreeMap<u32, Day>,
@@ -79,6 +82,7 @@ pub struct Replay {
     profiles: HashMap<KeyId, KeyProfile>,
     attacks: Vec<SmolStr>,
     keys: HashMap<KeyId, KeyRun>,
+    owners: Owners,
     alerts: Vec<Alert>,
     alerts_left_out: u64,
     events: u64,
@@ -100,6 +104,7 @@ impl Replay {
             profiles,
             attacks,
             keys: HashMap::new(),
+            owners: Owners::default(),
             alerts: Vec::new(),
             alerts_left_out: 0,
             events: 0,
@@ -107,8 +112,9 @@ impl Replay {
         }
     }
 
-    /// Takes in the next event. `name` is what people call the key, `attack` the theft it belongs to.
-    pub fn see(&mut self, mut event: UsageEvent, name: &str, attack: Option<u32>) {
+    /// Takes in the next event. `name` is what people call the key, `owner` whose the event says it is, where its
+    /// profile does not; `attack` is the theft it belongs to.
+    pub fn see(&mut self, mut event: UsageEvent, name: &str, owner: Option<OwnerId>, attack: Option<u32>) {
         let now = event.request.time;
         self.events += 1;
         self.last = self.last.max(now);
@@ -117,15 +123,11 @@ impl Replay {
             Timestamp(u64::from(now.day()).saturating_add(learn_days).saturating_mul(DAY))
         });
         let id = event.request.key;
-        let run = self.keys.entry(id).or_insert_with(|| KeyRun {
-            name: name.into(),
-            profile: self.profiles.get(&id).unwrap_or(&self.settings.unknown).clone(),
-            state: KeyState::new(),
-            first: now,
-            days: BTreeMap::new(),
-            cases: BTreeMap::new(),
-            told: BTreeSet::new(),
+        let run = self.keys.entry(id).or_insert_with(|| {
+            let profile = self.profiles.get(&id).unwrap_or(&self.settings.unknown).clone();
+            KeyRun::new(name, profile, owner, now)
         });
+        self.owners.answer(run.member, &mut event);
         let is_learning = run.is_learning(now, score_from);
         let offered = event.cost;
         let is_refused = now >= score_from && run.refuses(&self.engine, &event);
@@ -133,6 +135,7 @@ impl Replay {
             refuse(&mut event);
         }
         let findings = self.engine.observe(&mut run.state, &run.profile, &event);
+        self.owners.follow(&mut run.member, &event, &run.state);
         let (findings, notices): (Vec<Finding>, Vec<Finding>) =
             findings.into_iter().partition(|finding| finding.tier >= Tier::Alert);
         let findings: Vec<Finding> = findings.into_iter().filter(|finding| run.is_first(finding)).collect();
@@ -212,6 +215,19 @@ impl Replay {
 }
 
 impl KeyRun {
+    fn new(name: &str, profile: KeyProfile, owner: Option<OwnerId>, first: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            member: Member::of(profile.owner.or(owner)),
+            profile,
+            state: KeyState::new(),
+            first,
+            days: BTreeMap::new(),
+            cases: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
     /// Whether a key's day only teaches: before the scored time, or touched by the key's own first 24 hours.
     fn is_learning(&self, now: Timestamp, score_from: Timestamp) -> bool {
         let midnight = Timestamp(u64::from(now.day()) * DAY);

@@ -7,7 +7,7 @@ use tokenwatch_detect::method::{Method, Scores, Watch};
 use tokenwatch_model::client::Client;
 use tokenwatch_model::context::{RequestContext, Shape, Source};
 use tokenwatch_model::event::UsageEvent;
-use tokenwatch_model::id::{KeyId, RequestId};
+use tokenwatch_model::id::{KeyId, OwnerId, RequestId};
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::{Country, NetworkFacts, NetworkKind};
@@ -99,6 +99,12 @@ impl Tiny {
             archetype: Workload::Service.name(),
         };
         Self { seed, keys: (0..clients * each).map(key).collect() }
+    }
+
+    /// The same world when all keys have one owner.
+    pub(crate) fn of_one_owner(mut self) -> Self {
+        self.keys.iter_mut().for_each(|key| key.profile.owner = Some(OwnerId::from_bits(1)));
+        self
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
-use tokenwatch_detect::{Engine, InFlight, KeyState as Learned};
+use tokenwatch_detect::{Engine, InFlight, KeyState as Learned, Prowlers};
 use tokenwatch_model::account::{Account, Ask, Exceeded, Reservation, Room};
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::context::RequestContext;
@@ -32,6 +32,7 @@ use crate::registry::KeyEntry;
 mod census;
 mod checkpoint;
 mod contained;
+mod homes;
 mod rebuild;
 mod silence;
 mod view;
@@ -39,6 +40,7 @@ mod view;
 pub use census::{Activity, Census};
 pub use checkpoint::{DecodeCheckpointError, KeyCheckpoint};
 use contained::Contained;
+use homes::{Home, Homes, Word};
 pub use rebuild::Rebuild;
 pub use silence::Found;
 use silence::Silenced;
@@ -56,6 +58,8 @@ pub(crate) struct Mind {
     pub(crate) last: checkpoint::LastSeen,
     clamps: ClampMeters,
     dirty: bool,
+    /// The hour in which the owner's other keys were last told what this key vouches for.
+    told: u32,
     pub(crate) recent: view::Recent,
 }
 
@@ -69,6 +73,8 @@ struct InTheAir {
 
 struct LiveKey {
     entry: Arc<KeyEntry>,
+    /// What it shares with the other keys of its owner.
+    home: Option<Arc<Home>>,
     contained: Contained,
     mind: Option<Box<Mind>>,
     flights: HashMap<RequestId, InTheAir>,
@@ -82,6 +88,7 @@ struct LiveKey {
 /// A key without its mind, so that both can be changed.
 struct Body<'a> {
     entry: &'a KeyEntry,
+    home: Option<&'a Arc<Home>>,
     containments: &'a [Containment],
     flights: &'a mut HashMap<RequestId, InTheAir>,
     in_flight_by_actor: &'a mut HashMap<ActorId, u32>,
@@ -92,10 +99,17 @@ struct Body<'a> {
 impl LiveKey {
     /// The key and its mind; `None` while the mind is not loaded.
     fn split(&mut self) -> Option<(Body<'_>, &mut Mind)> {
-        let Self { entry, contained, mind, flights, in_flight_by_actor, watched, silenced } = self;
+        let Self { entry, home, contained, mind, flights, in_flight_by_actor, watched, silenced } = self;
         let mind = mind.as_deref_mut()?;
-        let containments = contained.known();
-        Some((Body { entry, containments, flights, in_flight_by_actor, watched, silenced }, mind))
+        let (home, containments) = (home.as_ref(), contained.known());
+        Some((Body { entry, home, containments, flights, in_flight_by_actor, watched, silenced }, mind))
+    }
+}
+
+impl Body<'_> {
+    /// What the key has to say to the others of its owner, if it is time.
+    fn word(&self, mind: &mut Mind, now: Timestamp) -> Option<Word> {
+        Word::hourly(self.home, self.entry, &mind.learned, now, &mut mind.told)
     }
 }
 
@@ -107,6 +121,9 @@ struct Shard {
 /// The live state of every key.
 pub struct Live {
     shards: Box<[Mutex<Shard>]>,
+    homes: Homes,
+    /// Newcomers over the keys of all owners.
+    prowlers: Mutex<Prowlers>,
     engine: Engine,
     /// Tells this process's events from those of others on the same journal; grows with each start.
     epoch: u32,
@@ -169,7 +186,14 @@ impl Live {
     /// on the same state.
     pub fn new(engine: Engine, epoch: u32) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, engine, epoch, suppressions: ArcSwap::default() }
+        Self {
+            shards,
+            homes: Homes::default(),
+            prowlers: Mutex::default(),
+            engine,
+            epoch,
+            suppressions: ArcSwap::default(),
+        }
     }
 
     /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.
@@ -190,6 +214,7 @@ impl Live {
         match shard.keys.get_mut(&entry.id) {
             Some(live) if live.entry.revision > entry.revision => {}
             Some(live) => {
+                live.move_home(&self.homes, &entry);
                 live.entry = entry;
                 let cut = match live.entry.usable(now) {
                     Ok(()) => None,
@@ -204,6 +229,7 @@ impl Live {
             None => {
                 let live = LiveKey {
                     entry: entry.clone(),
+                    home: self.homes.enter(&entry),
                     contained: Contained::default(),
                     mind: None,
                     flights: HashMap::new(),
@@ -347,7 +373,8 @@ impl Live {
         }
         mind.dirty = true;
         mind.recent.count(&event);
-        let findings = self.engine.observe(&mut mind.learned, &live.entry.profile, &event);
+        let mut findings = self.engine.observe(&mut mind.learned, &live.entry.profile, &event);
+        findings.extend(self.prowler(mind, live.entry, &event));
         event.key_seq = mind.last.next(self.epoch);
         let found = self.sort_out(findings, live.entry, live.silenced, &event.request);
         // Pushed under the lock: the journal's order is the engine's order, which makes replay exact.
@@ -355,6 +382,9 @@ impl Live {
         for found in &found {
             taken &= self.record(found, mind, sink);
         }
+        let word = live.word(mind, end);
+        drop(guard);
+        word.into_iter().for_each(Word::tell);
         (found, taken)
     }
 
@@ -362,13 +392,18 @@ impl Live {
     /// in memory, and nothing was told.
     pub(crate) fn feedback(&self, feedback: &Feedback, sink: &dyn EventSink) -> bool {
         let mut guard = self.shard(feedback.key);
-        let Some(mind) = guard.keys.get_mut(&feedback.key).and_then(|live| live.mind.as_mut()) else {
+        let Some((live, mind)) = guard.keys.get_mut(&feedback.key).and_then(LiveKey::split) else {
             return false;
         };
         mind.dirty = true;
         self.engine.feedback(&mut mind.learned, feedback);
         let key_seq = mind.last.next(self.epoch);
         sink.push(JournalRecord::Feedback { key_seq, feedback: feedback.clone() });
+        // What was called a theft is vouched for no longer.
+        mind.told = 0;
+        let word = live.word(mind, feedback.time);
+        drop(guard);
+        word.into_iter().for_each(Word::tell);
         true
     }
 

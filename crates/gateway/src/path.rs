@@ -348,6 +348,7 @@ fn prepare_upload(
 pub(crate) fn admit(ticket: &mut Ticket, prepared: &Prepared) -> Result<Admission, Stop> {
     let gateway = ticket.gateway().clone();
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    open.context.siblings = gateway.live.siblings(&open.context);
     let actor = tokenwatch_detect::actor_of(&open.context);
     let flight = Arc::new(Flight::new(open.context.clone(), actor));
     let Admitted { reservation, decision, requests_room, tokens_room } =

@@ -82,7 +82,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let contest = contest::Contest::new(args)?;
-    let Some(contest) = contest else { return Ok(ExitCode::SUCCESS) };
+    let Some(mut contest) = contest else { return Ok(ExitCode::SUCCESS) };
     let report = contest.run()?;
     if let Some(path) = &args.html {
         std::fs::write(path, html::page(&report))

@@ -14,6 +14,7 @@ use crate::features::{Features, actor_of};
 use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
 use crate::profile::KeyProfile;
+use crate::siblings::honest_factor;
 use crate::slot::{Slot, fact};
 use crate::standing;
 use crate::state::KeyState;
@@ -42,6 +43,8 @@ pub(crate) struct Weight {
     pub(crate) kind: f64,
     /// What happened to the key before, in nats.
     pub(crate) circulation: f64,
+    /// What the owner's other keys know of it, in nats.
+    pub(crate) siblings: f64,
     pub(crate) factors: Factors,
     /// Arrival times behaviour, in days.
     pub(crate) newcomer: f64,
@@ -139,12 +142,13 @@ impl Engine {
         let factors = slot.acts.factors(baseline, in_flight.actor);
         let kind = kind_nats(state, slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
+        let honest = honest_factor(slot.identity.siblings, novelty);
         let is_checker = slot.facts & fact::CHECKER != 0;
         let (mut arrival, mut newcomer, mut rarity) = (0.0, 0.0, 0.0);
         // Otherwise everything about it has become the key's own since.
         if is_newcomer(novelty) {
             let rates = self.rates(state, profile, slot.first_seen);
-            rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts());
+            rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts()) / honest;
             let outside = rarity * exp(kind + circulation);
             for (way, mass) in rates.ways(novelty.levels) {
                 let total = factors.total(way.disguised);
@@ -158,7 +162,8 @@ impl Engine {
         let requests = f64::from(slot.acts.peak_requests) / baseline.reference_requests();
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };
-        Weight { arrival, rarity, faded, kind, circulation, factors, newcomer, score: merge(newcomer, surge) }
+        let (siblings, score) = (-ln(honest), merge(newcomer, surge));
+        Weight { arrival, rarity, faded, kind, circulation, siblings, factors, newcomer, score }
     }
 
     /// The tier that a score, a rarity and hard facts reach. The score spends one budget on all kinds of newcomers,

@@ -158,6 +158,12 @@ static NEWCOMER_CROWD: About = About {
     nist: &["MEASURE 2.7", "MANAGE 2.4", "MANAGE 4.1"],
     ..about("newcomer_crowd", 19, "Unknown callers from many networks at once", Severity::High)
 };
+/// Code 30: those below are left for rules about one key.
+static MANY_OWNERS: About = About {
+    atlas: &[ACTIVE_SCANNING, VALID_ACCOUNTS, UNSECURED_CREDENTIALS],
+    owasp: &[UNBOUNDED, DISCLOSURE],
+    ..about("many_owners", 30, "One caller on keys of several owners, new to all of them", Severity::High)
+};
 
 /// Every rule, in the order of its code. New rules are appended.
 pub(crate) static RULES: [&dyn Rule; 16] = [
@@ -182,5 +188,5 @@ pub(crate) static RULES: [&dyn Rule; 16] = [
 /// Everything a finding's `rule` can name.
 pub fn catalogue() -> Vec<&'static About> {
     let rules = RULES.iter().map(|rule| rule.about());
-    rules.chain([&CANARY_KEY, &NEWCOMER, &NEWCOMER_CROWD]).collect()
+    rules.chain([&CANARY_KEY, &NEWCOMER, &NEWCOMER_CROWD, &MANY_OWNERS]).collect()
 }

@@ -8,7 +8,7 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::client::Client;
 use tokenwatch_model::context::{RequestContext, Shape, Siblings, SiblingsKnow, Source};
 use tokenwatch_model::event::UsageEvent;
-use tokenwatch_model::id::{KeyId, RequestId};
+use tokenwatch_model::id::{KeyId, OwnerId, RequestId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::{AddressFacts, Country, NetworkKind};
 use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
@@ -120,6 +120,15 @@ impl Record<'_> {
             Cell::Text(text) if !text.is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// Whose the key is, where the event says so.
+    ///
+    /// # Errors
+    ///
+    /// When the field holds something else than a text.
+    pub fn owner(&self) -> Result<Option<OwnerId>, RecordError> {
+        Ok(self.text(Column::Owner)?.filter(|name| !name.is_empty()).map(owner_id))
     }
 
     fn key(&self) -> Result<KeyId, RecordError> {
@@ -380,6 +389,11 @@ pub fn key_id(name: &str) -> KeyId {
         let id = KeyId::from_bits(rng::hash(name.as_bytes()));
         if id == UsageEvent::NO_KEY { KeyId::from_bits(1) } else { id }
     })
+}
+
+/// The id of an owner: its own when the text is one, else made from a hash of the text.
+pub fn owner_id(name: &str) -> OwnerId {
+    name.parse().unwrap_or_else(|_| OwnerId::from_bits(rng::hash(name.as_bytes())))
 }
 
 /// The variant without fields that has this name in serde.

@@ -132,6 +132,8 @@ columns! {
     Siblings = "siblings",
     /// What they know.
     SiblingsKnow = "siblings_know",
+    /// Whose the key is; not in archives.
+    Owner = "owner",
     /// Partition of an archive; not read.
     Date = "date",
     /// Partition of an archive; not read.

@@ -47,6 +47,18 @@ fn time_and_key_are_enough() {
 }
 
 #[test]
+fn an_owner_is_any_text() {
+    let owner =
+        |line: &str| Record::from_json(line.as_bytes(), &mut UnknownFields::default()).unwrap().owner();
+    assert_eq!(owner(r#"{"owner":"search team"}"#), Ok(Some(owner_id("search team"))));
+    assert_ne!(owner_id("search team"), owner_id("research team"));
+    let own = owner_id("search team").to_string();
+    assert_eq!(owner_id(&own).to_string(), own, "an id stays what it is");
+    assert_eq!((owner("{}"), owner(r#"{"owner":""}"#)), (Ok(None), Ok(None)));
+    assert!(owner(r#"{"owner":[1]}"#).unwrap_err().to_string().starts_with("field owner"));
+}
+
+#[test]
 fn what_is_left_out_is_looked_up() {
     let event = event(
         r#","address":"203.0.113.7","user_agent":"OpenAI/Python 1.52.0","provider":"openai","model":"gpt-4o-mini","input_tokens":1000,"output_tokens":100"#,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::id::OwnerId;
 use tokenwatch_model::time::{DAY, HOUR};
 
 use super::{Replay, ReplayReport, Settings};
@@ -18,16 +19,21 @@ fn settings(learn_days: u32) -> Settings {
 
 /// Key 0 with an attack that starts on day 8, and key 1 left alone.
 fn run(attack: usize, settings: Settings) -> ReplayReport {
+    run_owned(attack, settings, None)
+}
+
+/// The same when the events say whose both keys are.
+fn run_owned(attack: usize, settings: Settings, owner: Option<OwnerId>) -> ReplayReport {
     let world = Tiny::new(3, 2, 1);
     let start = world.start().plus(8 * DAY + 5 * HOUR);
-    let owner = |key| world.events(key, 11).into_iter().map(move |event| (event, key, None));
+    let own = |key| world.events(key, 11).into_iter().map(move |event| (event, key, None));
     let thief =
         world.theft(0, attack, 1, start, start.plus(DAY)).into_iter().map(|event| (event, 0, Some(0)));
-    let mut all: Vec<(UsageEvent, usize, Option<u32>)> = owner(0).chain(owner(1)).chain(thief).collect();
+    let mut all: Vec<(UsageEvent, usize, Option<u32>)> = own(0).chain(own(1)).chain(thief).collect();
     all.sort_by_key(|(event, ..)| event.request.time);
     let mut replay = Replay::new(Arc::new(Engine::default()), settings, HashMap::new(), vec!["theft".into()]);
     for (event, key, label) in all {
-        replay.see(UsageEvent { key_seq: 0, ..event }, &format!("key-{key}"), label);
+        replay.see(UsageEvent { key_seq: 0, ..event }, &format!("key-{key}"), owner, label);
     }
     replay.finish()
 }
@@ -44,6 +50,18 @@ fn a_stranger_is_refused_and_the_owner_is_not() {
     assert_eq!((overall.owner_refused, overall.false_alarms.count), (0, 0));
     assert_eq!((overall.found.count, overall.precision.share), (1, 1.0));
     assert!(report.alerts.iter().all(|alert| alert.is_true == Some(true)));
+}
+
+#[test]
+fn keys_of_one_owner_are_asked_about_each_others_newcomers() {
+    let says_siblings = |owner: Option<u64>| {
+        let report = run_owned(0, settings(7), owner.map(OwnerId::from_bits));
+        assert!(report.cases.iter().all(|case| case.found));
+        report.alerts.iter().any(|alert| {
+            alert.reasons.iter().any(|reason| reason.what.starts_with("the owner's other key does not know"))
+        })
+    };
+    assert!(says_siblings(Some(1)) && !says_siblings(None));
 }
 
 #[test]

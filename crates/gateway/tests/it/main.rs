@@ -13,6 +13,8 @@ mod encrypted;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod passage;
 #[cfg(test)]
 mod pieces;

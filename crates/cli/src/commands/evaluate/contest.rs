@@ -4,6 +4,7 @@ use anyhow::ensure;
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
 use tokenwatch_evaluate::report::{self, BudgetCheck, Parts, Point, Report};
+use tokenwatch_evaluate::siblings::WithSiblings;
 use tokenwatch_evaluate::stats::Share;
 use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trace, Trial};
 use tokenwatch_evaluate::world::{Group, World};
@@ -21,7 +22,7 @@ const RESAMPLES_QUICK: u32 = 200;
 
 /// Everything that was asked for, checked.
 pub(super) struct Contest {
-    world: Box<dyn World>,
+    world: WithSiblings<FleetWorld>,
     options: Options,
     methods: Vec<&'static str>,
     attacks: Vec<usize>,
@@ -79,7 +80,7 @@ impl Contest {
         let changes = (0..world.changes().len()).collect();
         let false_alarms_per_year = args.false_alarms_per_key_year;
         Ok(Some(Self {
-            world: Box::new(world),
+            world: WithSiblings::new(world),
             options,
             methods,
             attacks,
@@ -91,9 +92,10 @@ impl Contest {
     }
 
     /// Runs the whole protocol.
-    pub(super) fn run(&self) -> anyhow::Result<Report> {
-        let plan = Plan::new(&*self.world, &self.options);
-        let (world, per_year) = (&*self.world, self.false_alarms_per_year);
+    pub(super) fn run(&mut self) -> anyhow::Result<Report> {
+        self.ask_siblings()?;
+        let plan = Plan::new(&self.world, &self.options);
+        let (world, per_year) = (&self.world, self.false_alarms_per_year);
         let contestants = methods::make(&self.methods, world, &self.options, &plan, per_year, &self.crew)?;
         let calibration = self.try_keys(
             "calibrating",
@@ -105,7 +107,7 @@ impl Contest {
         let thresholds: Vec<Vec<f64>> = points.iter().map(score).collect();
         let test = self.try_keys("judging", &plan.test, self.trial(&contestants, &thresholds))?;
         Ok(Report::build(Parts {
-            world: &*self.world,
+            world: &self.world,
             options: &self.options,
             plan: &plan,
             contestants: &contestants,
@@ -117,9 +119,25 @@ impl Contest {
         }))
     }
 
+    /// Lives through the clean days of owners of several keys, so that their keys can be asked about newcomers.
+    fn ask_siblings(&mut self) -> anyhow::Result<()> {
+        // Without identities there is nothing to ask about; only the layered detector reads the answers.
+        if self.options.only_real || !self.methods.contains(&LAYERED) {
+            return Ok(());
+        }
+        let owners = self.world.owners();
+        let places: Vec<usize> = (0..owners.len()).collect();
+        let end_day = self.options.end_day();
+        let histories = self.crew.map("asking siblings", &places, |place| {
+            owners.get(place).map(|keys| self.world.history(keys, end_day)).unwrap_or_default()
+        })?;
+        owners.iter().zip(histories).for_each(|(keys, history)| self.world.put(keys, history));
+        Ok(())
+    }
+
     fn trial<'a>(&'a self, contestants: &'a [Contestant], thresholds: &'a [Vec<f64>]) -> Trial<'a> {
         Trial {
-            world: &*self.world,
+            world: &self.world,
             options: &self.options,
             contestants,
             thresholds,
@@ -169,7 +187,7 @@ impl Contest {
             return Ok(Vec::new());
         }
         let per_key = self.crew.map("checking budgets", &plan.test, |key| {
-            tokenwatch_evaluate::budget::alarm_days(&*self.world, &self.options, key)
+            tokenwatch_evaluate::budget::alarm_days(&self.world, &self.options, key)
         })?;
         let checks = self.options.budgets.iter().enumerate().map(|(place, &days)| {
             let alarms = per_key.iter().filter_map(|alarms| alarms.get(place)).sum();

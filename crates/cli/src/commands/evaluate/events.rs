@@ -111,7 +111,7 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
         input.without_request += u64::from(bits == 0);
         let attack = truth.attack_of(bits);
         input.truth_matched += u64::from(attack.is_some());
-        replay.see(item.event, &item.key, attack);
+        replay.see(item.event, &item.key, item.owner, attack);
     });
     bar.finish_and_clear();
     let summary = summary?;

@@ -5,18 +5,18 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tokenwatch_detect::KeyProfile;
-use tokenwatch_evaluate::record::key_id;
+use tokenwatch_evaluate::record::{key_id, owner_id};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::time::Timestamp;
 
 use super::files::read_table;
 
-/// Reads a file of `key`, `workload`, `created` and `owner`; the owner is for people and not used.
+/// Reads a file of `key`, `workload`, `created` and `owner`: keys of one owner are asked about each other's newcomers.
 pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<HashMap<KeyId, KeyProfile>> {
     let mut profiles = HashMap::new();
     read_table(path, &["key", "workload", "created", "owner"], 1, |row| {
-        let [key, workload, created, _] = row else { return Ok(()) };
+        let [key, workload, created, owner] = row else { return Ok(()) };
         let key = key.as_deref().context("field key: missing; write the key as the events name it")?;
         let mut profile = default.clone();
         if let Some(name) = workload {
@@ -30,6 +30,7 @@ pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<HashMap<
                 .parse::<Timestamp>()
                 .with_context(|| format!("field created: {text:?} can not be read"))?;
         }
+        profile.owner = owner.as_deref().filter(|name| !name.is_empty()).map(owner_id).or(profile.owner);
         profiles.insert(key_id(key), profile);
         Ok(())
     })?;

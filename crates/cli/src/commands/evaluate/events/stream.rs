@@ -20,6 +20,7 @@ use tokenwatch_evaluate::record::{Cell, Column, Lookup, Record, RecordError, Unk
 use tokenwatch_evaluate::replay::Reorder;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::id::OwnerId;
 
 use super::files::{self, Content};
 
@@ -35,6 +36,8 @@ const BATCHES: usize = 8;
 pub(super) struct Item {
     pub(super) event: UsageEvent,
     pub(super) key: SmolStr,
+    /// Whose the key is, where the event says so.
+    pub(super) owner: Option<OwnerId>,
 }
 
 /// What reading was like.
@@ -234,7 +237,7 @@ impl Source {
 
 fn item(record: &Record<'_>, lookup: &Lookup<'_>) -> Result<Item, RecordError> {
     let event = record.event(lookup)?;
-    Ok(Item { event, key: record.key_name().unwrap_or_default().into() })
+    Ok(Item { event, key: record.key_name().unwrap_or_default().into(), owner: record.owner()? })
 }
 
 fn open_parquet(path: &Path, file: File) -> anyhow::Result<RowIter<'static>> {
