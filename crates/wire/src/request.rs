@@ -16,6 +16,7 @@ mod content;
 mod flatten;
 mod keys;
 mod shape;
+mod topic;
 #[cfg(test)]
 mod tests;
 
