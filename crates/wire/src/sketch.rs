@@ -11,13 +11,16 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 use crate::json::RawStr;
-use crate::words::{Folded, TEXT_MAX, Words, multiply};
+use crate::words::{Folded, WORDS_MAX, Words, multiply};
 
 #[cfg(test)]
 mod tests;
 
 /// Numbers of up to 255 are counted in each of 64 places at once: plane `i` holds their bits of value `2^i`.
 const PLANES: usize = 8;
+const _: () = assert!(WORDS_MAX < 1 << PLANES);
+/// Bytes of an answer's text that are kept for its sketch.
+const ANSWER_MAX: usize = 768;
 
 /// What keys sketches. Derived from the deployment's secret, so that even who found it could test no other hash.
 #[derive(Clone, Copy)]
@@ -53,29 +56,41 @@ struct Tally {
     words: u32,
 }
 
-/// The sketch of the words of some texts together; 0 when there are none.
-pub(crate) fn sketch(key: &ContentKey, texts: &[&Words]) -> u64 {
+/// The sketch of words; 0 when there are none.
+pub(crate) fn sketch(key: &ContentKey, words: &Words) -> u64 {
     let mut tally = Tally { planes: [0; PLANES], words: 0 };
-    for words in texts {
-        for &word in words.saying() {
-            tally.add(key.hash(word));
-        }
+    let (fours, rest) = words.saying().as_chunks::<4>();
+    for four in fours {
+        tally.add_four(four.map(|word| key.hash(word)));
+    }
+    for &word in rest {
+        tally.add(key.hash(word));
     }
     tally.majority()
 }
 
 impl Tally {
     fn add(&mut self, hash: u64) {
-        // A plane more would hold more words than two texts have.
-        if self.words >= (1 << PLANES) - 1 {
-            return;
-        }
         self.words += 1;
-        let mut carry = hash;
-        for plane in &mut self.planes {
-            let both = *plane & carry;
-            *plane ^= carry;
-            carry = both;
+        self.carry(0, hash);
+    }
+
+    /// Adds four at once: full adders carry less often than one by one.
+    fn add_four(&mut self, [a, b, c, d]: [u64; 4]) {
+        self.words += 4;
+        let [ones, twos, ..] = &mut self.planes;
+        let first = add_full(ones, a, b);
+        let second = add_full(ones, c, d);
+        let carry = add_full(twos, first, second);
+        self.carry(2, carry);
+    }
+
+    /// Adds ones to a plane and carries on.
+    fn carry(&mut self, from: usize, mut ones: u64) {
+        for plane in self.planes.iter_mut().skip(from) {
+            let both = *plane & ones;
+            *plane ^= ones;
+            ones = both;
         }
     }
 
@@ -99,6 +114,14 @@ impl Tally {
     }
 }
 
+/// Adds two bits in each place to a plane; the result is what is carried.
+const fn add_full(plane: &mut u64, a: u64, b: u64) -> u64 {
+    let half = *plane ^ a;
+    let carry = *plane & a | half & b;
+    *plane = half ^ b;
+    carry
+}
+
 /// The start of an answer's text as it passes, as it stands in JSON.
 pub(crate) struct Answer {
     key: Option<ContentKey>,
@@ -113,13 +136,13 @@ impl Answer {
 
     /// Whether more text would count.
     pub(crate) fn listens(&self) -> bool {
-        self.key.is_some() && self.raw.len() < TEXT_MAX
+        self.key.is_some() && self.raw.len() < ANSWER_MAX
     }
 
     /// Adds text between the quotes of a JSON string, escapes and all, cut anywhere.
     pub(crate) fn push(&mut self, raw: &[u8]) {
         if self.listens() {
-            let room = TEXT_MAX - self.raw.len();
+            let room = ANSWER_MAX - self.raw.len();
             self.raw.extend_from_slice(raw.get(..raw.len().min(room)).unwrap_or_default());
         }
     }
@@ -136,7 +159,7 @@ impl Answer {
             }
         };
         let mut folded = Folded::new();
-        folded.add(RawStr { raw, escaped: true }, TEXT_MAX);
-        sketch(key, &[&folded.words()])
+        folded.add(RawStr { raw, escaped: true }, ANSWER_MAX);
+        sketch(key, &folded.words())
     }
 }

@@ -10,9 +10,9 @@ use crate::json::{Piece, RawStr};
 mod tests;
 
 /// Most folded bytes that are kept.
-pub(crate) const TEXT_MAX: usize = 768;
+pub(crate) const TEXT_MAX: usize = 960;
 /// Most words that are kept; what follows is passed over.
-pub(crate) const WORDS_MAX: usize = 192;
+pub(crate) const WORDS_MAX: usize = 224;
 /// Shortest word that says what a text is about, in bytes: shorter ones are mostly grammar.
 const SAYING_MIN: usize = 4;
 const BLOCK: usize = 64;
@@ -23,11 +23,13 @@ const ROOM: usize = TEXT_MAX + BLOCK;
 pub(crate) struct Folded {
     bytes: [u8; ROOM],
     len: usize,
+    /// Where the first part ends.
+    first: usize,
 }
 
 impl Folded {
     pub(crate) const fn new() -> Self {
-        Self { bytes: [0; ROOM], len: 0 }
+        Self { bytes: [0; ROOM], len: 0, first: 0 }
     }
 
     /// Adds up to `most` bytes of a text, set apart from what stands before; the result is how many are left of `most`.
@@ -65,6 +67,9 @@ impl Folded {
     }
 
     fn add_literal(&mut self, mut text: &str) {
+        if text.is_ascii() {
+            return self.push(text.as_bytes());
+        }
         while !text.is_empty() && !self.is_full() {
             let (plain, rest) = text.split_at_checked(ascii_len(text.as_bytes())).unwrap_or((text, ""));
             self.push(plain.as_bytes());
@@ -107,48 +112,66 @@ impl Folded {
         }
     }
 
+    /// Ends the first part: what is added from here on is the second.
+    pub(crate) const fn part(&mut self) {
+        self.first = self.len;
+    }
+
     /// The words, in order.
     pub(crate) fn words(&self) -> Words {
-        let mut words = Words::NONE;
-        let mut start = None;
-        let mut carry = 0;
+        let mut words =
+            Words { all: [0; WORDS_MAX], all_len: 0, saying: [0; WORDS_MAX], saying_len: 0, first: 0 };
+        // Whether a word is open, and where it began.
+        let (mut open, mut start) = (0, 0);
         let (blocks, _) = self.bytes.as_chunks::<BLOCK>();
         // One block more than the text has: the zeros in it end the last word.
         for (number, block) in blocks.iter().enumerate().take(self.len / BLOCK + 1) {
             let inside = word_bytes(block);
-            let mut edges = inside ^ (inside << 1 | carry);
-            carry = inside >> 63;
-            while edges != 0 {
-                let at = number * BLOCK + edges.trailing_zeros() as usize;
-                edges &= edges - 1;
-                start = match start {
-                    None => Some(at),
-                    Some(start) => {
-                        self.take_word(start, at, &mut words);
-                        None
-                    }
-                };
+            let before = inside << 1 | open;
+            let (mut starts, mut ends) = (inside & !before, before & !inside);
+            let mut next_start = || {
+                let at = number * BLOCK + starts.trailing_zeros() as usize;
+                starts &= starts.wrapping_sub(1);
+                at
+            };
+            if open == 0 {
+                start = next_start();
+            }
+            open = inside >> 63;
+            while ends != 0 {
+                self.take_word(start, number * BLOCK + ends.trailing_zeros() as usize, &mut words);
+                ends &= ends - 1;
+                start = next_start();
             }
         }
         words
     }
 
+    #[inline]
     fn take_word(&self, start: usize, end: usize, words: &mut Words) {
         const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
         const SIXTH: u64 = u64::from_ne_bytes([0x40; 8]);
-        let (mut hash, mut digits, mut high) = (0, 0, 0);
-        for at in (start..end).step_by(8) {
-            let Some(bytes) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else { break };
-            let unused = 64 - 8 * (end - at).min(8) as u32;
-            let used = u64::MAX >> unused;
-            let part = u64::from_le_bytes(*bytes) & used;
-            // Letters have the sixth bit, other scripts the seventh, digits neither.
-            digits |= !(part | part >> 1) & SIXTH & used;
-            high |= part & HIGH;
-            hash = multiply(hash ^ part ^ 0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93);
+        const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+        const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
+        let load = |at: usize| {
+            let bytes = self.bytes.get(at..at + 8).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let (mut at, mut hash, mut digits, mut high) = (start, 0, 0, 0);
+        while end - at > 8 {
+            let part = load(at);
+            digits |= !(part | part >> 1) & SIXTH;
+            high |= part;
+            hash = multiply(hash ^ part ^ SEED, FACTOR);
+            at += 8;
         }
-        let says = digits == 0 && (high != 0 || end - start >= SAYING_MIN);
-        words.push(hash, says);
+        let used = u64::MAX >> (8 * (8 - (end - at).clamp(1, 8)));
+        let part = load(at) & used;
+        // Letters have the sixth bit, other scripts the seventh, digits neither.
+        digits |= !(part | part >> 1) & SIXTH & used;
+        high |= part;
+        hash = multiply(hash ^ part ^ SEED, FACTOR);
+        words.push(hash, digits == 0 && (high & HIGH != 0 || end - start >= SAYING_MIN), start < self.first);
     }
 }
 
@@ -158,27 +181,33 @@ pub(crate) struct Words {
     all_len: usize,
     saying: [u64; WORDS_MAX],
     saying_len: usize,
+    /// How many of all words stand in the first part.
+    first: usize,
 }
 
 impl Words {
-    const NONE: Self =
-        Self { all: [0; WORDS_MAX], all_len: 0, saying: [0; WORDS_MAX], saying_len: 0 };
-
-    fn push(&mut self, hash: u64, says: bool) {
-        if let Some(place) = self.all.get_mut(self.all_len) {
-            *place = hash;
+    #[inline]
+    fn push(&mut self, hash: u64, says: bool, is_first: bool) {
+        if let (Some(all), Some(saying)) =
+            (self.all.get_mut(self.all_len), self.saying.get_mut(self.saying_len))
+        {
+            *all = hash;
             self.all_len += 1;
             // Written in any case, kept by the length: whether a word says something is a coin's toss to predict.
-            if let Some(place) = self.saying.get_mut(self.saying_len) {
-                *place = hash;
-                self.saying_len += usize::from(says);
-            }
+            *saying = hash;
+            self.saying_len += usize::from(says);
+            self.first += usize::from(is_first);
         }
     }
 
     /// All words.
     pub(crate) fn all(&self) -> &[u64] {
         self.all.get(..self.all_len).unwrap_or_default()
+    }
+
+    /// All words of the first part and of the second.
+    pub(crate) fn parts(&self) -> (&[u64], &[u64]) {
+        self.all().split_at_checked(self.first).unwrap_or_default()
     }
 
     /// Words of four bytes or more without digits; of a text that has none, all words.

@@ -17,31 +17,31 @@ const END: usize = 128;
 
 /// The sketch and the rules' bits of a request; 0 where there is nothing.
 pub(super) fn read(key: &ContentKey, system: &[RawStr<'_>], message: &[RawStr<'_>]) -> (u64, u32) {
-    let (system, _) = fold(system, SYSTEM);
-    let (mut message_text, left) = fold(message, START);
-    let is_whole = left > 0;
+    let mut folded = Folded::new();
+    add(&mut folded, system, SYSTEM);
+    folded.part();
+    let is_whole = add(&mut folded, message, START) > 0;
     if !is_whole && let Some(end) = message.last().and_then(|text| find_end(*text)) {
-        message_text.add(end, END);
+        folded.add(end, END);
     }
-    let (system, message) = (system.words(), message_text.words());
-    let mut phrases = RULES.find(system.all()) | RULES.find(message.all());
+    let words = folded.words();
+    let (system, message) = words.parts();
+    let mut phrases = RULES.find(system) | RULES.find(message);
     if is_whole {
-        phrases |= RULES.find_message(message.all());
+        phrases |= RULES.find_message(message);
     }
-    (sketch(key, &[&system, &message]), phrases)
+    (sketch(key, &words), phrases)
 }
 
-/// The start of texts, and how many of so many bytes they left.
-fn fold(texts: &[RawStr<'_>], most: usize) -> (Folded, usize) {
-    let mut folded = Folded::new();
+/// Adds the start of texts; the result is how many of so many bytes they left.
+fn add(folded: &mut Folded, texts: &[RawStr<'_>], most: usize) -> usize {
     let mut left = most;
     for text in texts {
-        left = folded.add(*text, left);
-        if left == 0 {
-            break;
+        if left > 0 {
+            left = folded.add(*text, left);
         }
     }
-    (folded, left)
+    left
 }
 
 /// The last bytes of a text from a literal space on: never the inside of an escape.

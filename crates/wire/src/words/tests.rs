@@ -119,3 +119,13 @@ proptest! {
         prop_assert_eq!(words(&text), want);
     }
 }
+
+#[test]
+fn words_are_parted_where_the_texts_are() {
+    let mut folded = Folded::new();
+    folded.add(RawStr { raw: "one two", escaped: false }, usize::MAX);
+    folded.part();
+    folded.add(RawStr { raw: "three", escaped: false }, usize::MAX);
+    let found = folded.words();
+    assert_eq!(found.parts(), (&words("one two")[..], &words("three")[..]));
+}
