@@ -149,11 +149,13 @@ pub(crate) struct Detection {
     pub(crate) false_alarms_per_key_year: f64,
     /// Rules that are switched off, by id.
     pub(crate) rules_off: Vec<SmolStr>,
+    /// Whether events get sketches of prompts and answers, and the phrase rules they match.
+    pub(crate) content_signals: bool,
 }
 
 impl Default for Detection {
     fn default() -> Self {
-        Self { false_alarms_per_key_year: 0.25, rules_off: Vec::new() }
+        Self { false_alarms_per_key_year: 0.25, rules_off: Vec::new(), content_signals: true }
     }
 }
 

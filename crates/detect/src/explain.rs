@@ -218,6 +218,19 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
             "its prompts repeat, or are this key's own".to_owned()
         }
     });
+    let content = &weight.content;
+    say(content.phrases, &|| {
+        let (matched, asked) = content.matched;
+        format!("{} ({matched} of {asked} requests)", content.asks())
+    });
+    say(content.topic, &|| {
+        let (far, of) = content.far;
+        if content.topic > 0.0 {
+            format!("its prompts are about something else than this key's ({far} of {of})")
+        } else {
+            "its prompts are about what this key's are".to_owned()
+        }
+    });
     say(factors.model, &|| {
         if factors.model > 0.0 {
             format!("keeps calling models this key never used ({} so far)", acts.unknown_models())

@@ -7,6 +7,7 @@ use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
 use crate::baseline::Baseline;
 use crate::churn::Churn;
+use crate::content::Content;
 use crate::crowd::{CROWDS_MAX, Crowd};
 use crate::known::Known;
 use crate::slot::{SLOTS_MAX, Slot};
@@ -14,7 +15,7 @@ use crate::windows::Windows;
 
 /// First byte of the encoding. A new layout gets a new byte; old bytes are refused, and the key relearns
 /// from the journal.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Trusted and stolen contexts kept per key.
 const SAID_MAX: usize = 16;
 /// Events may come so late and still count into the current windows.
@@ -59,6 +60,7 @@ pub struct KeyState {
     pub(crate) churn: Option<Churn>,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) windows: Windows,
+    pub(crate) content: Content,
     pub(crate) slots: Vec<Slot>,
     pub(crate) crowds: Vec<Crowd>,
     trusted: Vec<(ContextMatch, Timestamp)>,
@@ -94,6 +96,7 @@ impl KeyState {
             churn: None,
             baseline: None,
             windows: Windows::default(),
+            content: Content::default(),
             slots: Vec::new(),
             crowds: Vec::new(),
             trusted: Vec::new(),
@@ -126,6 +129,7 @@ impl KeyState {
             postcard::take_from_bytes(rest).map_err(|_| DecodeStateError::Damaged)?;
         let sound = left.is_empty()
             && state.known.is_sound()
+            && state.content.is_sound()
             && state.baseline.as_ref().is_none_or(Baseline::is_sound)
             && state.born.is_some() == state.baseline.is_some()
             && state.born.is_some() == state.churn.is_some()

@@ -56,6 +56,9 @@ mod tests {
     fn every_bit_has_one_class() {
         assert_eq!(PhraseClass::ALL.iter().fold(0, |bits, class| bits | class.bits()), u32::MAX);
         assert_eq!(PhraseClass::ALL.iter().map(|class| class.bits().count_ones()).sum::<u32>(), 32);
-        assert_eq!(PhraseClass::of(1 | 1 << 30).collect::<Vec<_>>(), [PhraseClass::KeyCheck, PhraseClass::Resale]);
+        assert_eq!(
+            PhraseClass::of(1 | 1 << 30).collect::<Vec<_>>(),
+            [PhraseClass::KeyCheck, PhraseClass::Resale]
+        );
     }
 }

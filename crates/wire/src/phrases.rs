@@ -26,6 +26,7 @@ pub(crate) static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read(DATA));
 pub(crate) struct Rules {
     /// A bit for each pair of first words: what is clear here starts no phrase, and that is nearly every pair.
     filter: [u64; FILTER],
+    /// In the order of their words.
     phrases: Vec<Phrase>,
     messages: Vec<Phrase>,
 }
@@ -66,6 +67,7 @@ impl Rules {
                 Line::Field(..) => {}
             }
         }
+        rules.phrases.sort_by(|a, b| a.words.cmp(&b.words));
         rules
     }
 
@@ -86,11 +88,17 @@ impl Rules {
             let (word, bit) = place(pair[0], pair[1]);
             if self.filter.get(word).is_some_and(|word| word & bit != 0) {
                 let from_here = words.get(at..).unwrap_or_default();
-                let matches = self.phrases.iter().filter(|phrase| phrase.starts(from_here));
-                found = matches.fold(found, |found, phrase| found | phrase.bit);
+                found |= self.find_phrases(pair, from_here);
             }
         }
         found
+    }
+
+    /// The bits of the phrases that words begin with, of which the first two are given.
+    fn find_phrases(&self, pair: &[u64; 2], words: &[u64]) -> u32 {
+        let first = self.phrases.partition_point(|phrase| phrase.words.as_slice() < pair.as_slice());
+        let alike = self.phrases.iter().skip(first).take_while(|phrase| phrase.words.starts_with(pair));
+        alike.filter(|phrase| phrase.starts(words)).fold(0, |found, phrase| found | phrase.bit)
     }
 
     /// The bits of the rules that a whole message matches, besides those of [`Rules::find`].

@@ -16,9 +16,9 @@ mod content;
 mod flatten;
 mod keys;
 mod shape;
-mod topic;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 pub use shape::ShapeKey;
 

@@ -20,7 +20,7 @@ mod tests;
 const PLANES: usize = 8;
 const _: () = assert!(WORDS_MAX < 1 << PLANES);
 /// Bytes of an answer's text that are kept for its sketch.
-const ANSWER_MAX: usize = 768;
+const ANSWER_MAX: usize = 512;
 
 /// What keys sketches. Derived from the deployment's secret, so that even who found it could test no other hash.
 #[derive(Clone, Copy)]

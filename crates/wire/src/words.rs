@@ -10,9 +10,9 @@ use crate::json::{Piece, RawStr};
 mod tests;
 
 /// Most folded bytes that are kept.
-pub(crate) const TEXT_MAX: usize = 960;
+pub(crate) const TEXT_MAX: usize = 768;
 /// Most words that are kept; what follows is passed over.
-pub(crate) const WORDS_MAX: usize = 224;
+pub(crate) const WORDS_MAX: usize = 176;
 /// Shortest word that says what a text is about, in bytes: shorter ones are mostly grammar.
 const SAYING_MIN: usize = 4;
 const BLOCK: usize = 64;
@@ -272,10 +272,20 @@ fn fold(character: char) -> Fold {
     let nth = |first: char, n: u32| Fold::Ascii(first as u8 + (n % 26) as u8);
     match character {
         '\0'..='\x7f' => Fold::Ascii(character as u8),
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e01ef}'
+        '\u{ad}'
+        | '\u{34f}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{e0000}'..='\u{e01ef}'
         | '\u{300}'..='\u{36f}' => Fold::Nothing,
-        '\u{c0}'..='\u{17f}' => PLAIN.get(code as usize - 0xc0).map_or(Fold::Nothing, |&byte| Fold::Ascii(byte)),
+        '\u{c0}'..='\u{17f}' => {
+            PLAIN.get(code as usize - 0xc0).map_or(Fold::Nothing, |&byte| Fold::Ascii(byte))
+        }
         '\u{ff01}'..='\u{ff5e}' => Fold::Ascii((code - 0xfee0) as u8),
         '\u{24b6}'..='\u{24e9}' => nth('a', code - 0x24b6),
         '\u{1d400}'..='\u{1d6a3}' => nth('a', code - 0x1d400),
@@ -299,8 +309,13 @@ fn fold(character: char) -> Fold {
         'х' | 'Х' | 'χ' | 'Χ' => Fold::Ascii(b'x'),
         'у' | 'У' | 'Υ' => Fold::Ascii(b'y'),
         'Ζ' => Fold::Ascii(b'z'),
-        '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
-        | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+        '\u{e00}'..='\u{eff}'
+        | '\u{1000}'..='\u{109f}'
+        | '\u{1780}'..='\u{17ff}'
+        | '\u{3040}'..='\u{30ff}'
+        | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}'
         | '\u{20000}'..='\u{323af}' => Fold::Word(character),
         _ if character.is_alphanumeric() => {
             Fold::Letter(character.to_lowercase().next().unwrap_or(character))

@@ -48,7 +48,10 @@ fn no_words_are_no_sketch() {
 fn majorities_are_counted_exactly() {
     for words in [1, 2, 3, 4, 5, 7, 64, 127, 128, 200, WORDS_MAX] {
         let text: String = (0..words).map(|word| format!("{}{word:08b} ", "abc")).collect();
-        let text: String = text.chars().map(|c| if c.is_ascii_digit() { (c as u8 + b'a' - b'0') as char } else { c }).collect();
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_ascii_digit() { (c as u8 + b'a' - b'0') as char } else { c })
+            .collect();
         let mut folded = Folded::new();
         folded.add(RawStr { raw: &text, escaped: false }, usize::MAX);
         let words = folded.words();

@@ -3,7 +3,8 @@
 use super::*;
 
 fn ask(system: &str, user: &str) -> Shape {
-    let body = json!({"messages": [{"role": "system", "content": system}, {"role": "user", "content": user}]});
+    let body =
+        json!({"messages": [{"role": "system", "content": system}, {"role": "user", "content": user}]});
     chat(&body.to_string()).unwrap().shape
 }
 
@@ -17,7 +18,8 @@ const SUPPORT: &str = "You are the support assistant of a shop. Answer in the la
 
 #[test]
 fn prompts_of_one_job_are_near_and_of_two_jobs_far() {
-    let parcel = ask(SUPPORT, "Ticket 17: the parcel of order 4711 has not arrived, tracking has not changed.");
+    let parcel =
+        ask(SUPPORT, "Ticket 17: the parcel of order 4711 has not arrived, tracking has not changed.");
     let address = ask(SUPPORT, "Ticket 18: wants to change the address of order 4712 before it is sent.");
     let story = ask(
         "Let us play a story together. You are the captain of a trading ship that has lost its wind.",
@@ -52,7 +54,8 @@ fn all_dialects_give_the_same_content() {
     let (system, user) = (SUPPORT, "What model are you?");
     let want = ask(system, user);
     assert_ne!(want.phrases, 0);
-    let anthropic = messages(&json!({"system": system, "messages": [{"role": "user", "content": user}]})).shape;
+    let anthropic =
+        messages(&json!({"system": system, "messages": [{"role": "user", "content": user}]})).shape;
     let parts = messages(&json!({"system": [{"type": "text", "text": system}],
         "messages": [{"role": "user", "content": [{"type": "text", "text": user}]}]}))
     .shape;

@@ -12,7 +12,8 @@ fn responses() -> TapConfig {
 
 /// What a chat answer of this text has as its sketch.
 fn said(text: &str) -> u64 {
-    let body = serde_json::json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]});
+    let body =
+        serde_json::json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]});
     read(json_of(chat()), &body.to_string()).completion
 }
 
@@ -26,7 +27,11 @@ fn an_answer_has_one_sketch_in_every_form() {
     let want = "Hello there friend";
     assert_ne!(said(want), 0);
     check(responses(), RESPONSES, want);
-    check(chat(), "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"Hel\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"lo there friend\"}}]}\n\n", want);
+    check(
+        chat(),
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"Hel\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"lo there friend\"}}]}\n\n",
+        want,
+    );
     check(
         anthropic(),
         "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello there fr\"}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"i\\u0065nd\"}}\n\n",
@@ -42,8 +47,16 @@ fn an_answer_has_one_sketch_in_every_form() {
         r#"{"output":[{"type":"message","content":[{"type":"output_text","text":"Hello there friend"}]}]}"#,
         want,
     );
-    check(config(Dialect::OpenAi, Endpoint::Completions), "data: {\"choices\":[{\"text\":\"Hello there friend\"}]}\n\n", want);
-    check(json_of(config(Dialect::OpenAi, Endpoint::Completions)), r#"{"choices":[{"text":"Hello there friend"}]}"#, want);
+    check(
+        config(Dialect::OpenAi, Endpoint::Completions),
+        "data: {\"choices\":[{\"text\":\"Hello there friend\"}]}\n\n",
+        want,
+    );
+    check(
+        json_of(config(Dialect::OpenAi, Endpoint::Completions)),
+        r#"{"choices":[{"text":"Hello there friend"}]}"#,
+        want,
+    );
     check(
         config(Dialect::OpenAi, Endpoint::Assistants),
         "event: thread.message.delta\ndata: {\"delta\":{\"content\":[{\"index\":0,\"type\":\"text\",\"text\":{\"value\":\"Hello there friend\",\"annotations\":[]}}]}}\n\n",
