@@ -35,6 +35,11 @@ impl Folded {
     /// Adds up to `most` bytes of a text, set apart from what stands before; the result is how many are left of `most`.
     pub(crate) fn add(&mut self, text: RawStr<'_>, most: usize) -> usize {
         self.push(b" ");
+        if let Some(plain) = text.raw.get(..most.min(text.raw.len())).filter(|raw| raw.is_ascii())
+            && self.add_plain(plain.as_bytes())
+        {
+            return most - plain.len();
+        }
         let mut left = most;
         for piece in text.pieces() {
             if left == 0 || self.is_full() {
@@ -60,6 +65,26 @@ impl Folded {
             }
         }
         left
+    }
+
+    /// Adds ASCII text as it is written. False, and nothing is added, when it has escapes that spell a letter; all others
+    /// are what stands between words.
+    fn add_plain(&mut self, raw: &[u8]) -> bool {
+        let start = self.len;
+        self.push(raw);
+        let mut rest = self.bytes.get_mut(start..self.len).unwrap_or_default();
+        while let Some(at) = memchr::memchr(b'\\', rest) {
+            let after = rest.get_mut(at..).unwrap_or_default();
+            let (escape, next) = after.split_at_mut(after.len().min(2));
+            if escape.last() == Some(&b'u') {
+                self.bytes.get_mut(start..self.len).unwrap_or_default().fill(0);
+                self.len = start;
+                return false;
+            }
+            escape.fill(b' ');
+            rest = next;
+        }
+        true
     }
 
     fn is_full(&self) -> bool {

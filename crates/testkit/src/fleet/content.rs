@@ -120,3 +120,49 @@ const _: () =
 const _: () =
     assert!(PhraseClass::Override.bits() & IGNORE != 0 && PhraseClass::Jailbreak.bits() & NO_LIMITS != 0);
 const _: () = assert!(PhraseClass::Resale.bits() & FICTIONAL != 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn far(a: u64, b: u64) -> u32 {
+        (a ^ b).count_ones()
+    }
+
+    fn shape(prompt: u64) -> Shape {
+        Shape { template: 9, prompt, ..Shape::default() }
+    }
+
+    #[test]
+    fn owners_stay_near_their_topics_and_thieves_are_far() {
+        let topic = topic_of(9);
+        for seed in 0..200 {
+            let program = of_owner(topic, &shape(seed % 5), false, false, seed);
+            let person = of_owner(topic, &shape(seed), true, false, seed);
+            let thief = of_thief(7, seed % 3, false, None, seed);
+            let mimic = of_thief(7, seed % 3, false, Some(person.topic), seed);
+            assert!(far(program.topic, topic) <= 6 && far(person.topic, topic) <= 14);
+            assert!(far(thief.topic, topic) > 14 && far(thief.topic, topic_of(7)) <= 20);
+            assert!(far(mimic.topic, person.topic) <= 7 && mimic.phrases == 0);
+            assert!(far(revised(topic, seed), topic) <= 4);
+        }
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_words_and_nearly_the_same_answer() {
+        let topic = topic_of(9);
+        let asked = |seed| of_owner(topic, &shape(4), false, true, seed);
+        assert!((0..50).all(|seed| asked(seed).topic == asked(0).topic));
+        assert!((0..50).all(|seed| far(asked(seed).completion, asked(0).completion) <= 4));
+    }
+
+    #[test]
+    fn checkers_greet_and_players_play() {
+        assert!((0..50).all(|seed| of_checker(seed).phrases == GREETING && of_checker(seed).topic == HELLO));
+        let thieves = (0..500).filter(|&own| of_thief(own, 1, false, None, own).phrases == FICTIONAL).count();
+        assert!((150..250).contains(&thieves), "{thieves}");
+        let owners =
+            (0..10_000).filter(|&seed| of_owner(5, &shape(seed), true, false, seed).phrases != 0).count();
+        assert!((30..100).contains(&owners), "{owners}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::sketch::{ContentKey, sketch};
 use crate::words::Folded;
 
 /// Bytes of the system prompt that are looked at.
-const SYSTEM: usize = 192;
+const SYSTEM: usize = 160;
 /// Bytes of the last user message that are looked at from its start.
 const START: usize = 384;
 /// Bytes looked at from the end of a longer one.
