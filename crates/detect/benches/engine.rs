@@ -152,10 +152,10 @@ fn measure_content(engine: &Engine) {
             black_box(engine.observe(&mut state, &profile, &events[i as usize]));
         });
         show(&format!("{name}: state {} bytes encoded", state.encode().len()));
-        let mut newcomer = with(event(EVENTS, 2, true), 7, 99).request;
+        let mut newcomer = with(event(EVENTS, 2, true), 7, 1).request;
         newcomer.client.family = "openai-python".into();
         newcomer.source.facts.kind = NetworkKind::Access;
-        newcomer.shape.phrases = u32::from(is_on);
+        newcomer.shape.template = 1_000;
         ns_each(&format!("{name}: judge, newcomer"), 100_000, |_| {
             black_box(engine.judge(&state, &profile, black_box(&newcomer), InFlight::default()));
         });

@@ -22,7 +22,7 @@ impl Rule for SameAnswers {
     }
 
     fn check(&self, view: &View<'_>) -> Option<Hit> {
-        if view.event.completion == 0 {
+        if view.event.completion == 0 || view.state.slots.is_empty() {
             return None;
         }
         let own = view.state.content.repeats().filter(|own| *own < OWN_MAX)?;

@@ -92,7 +92,7 @@ fn a_newcomers_prompts_are_weighed_by_what_they_are_about_and_after() {
 
 #[test]
 fn a_key_that_is_checked_by_its_owner_is_not_a_thiefs() {
-    let monitored = Key::with_history(|i| Asked(OWN, CHECK * u32::from(i % 4 == 0), 0));
+    let monitored = Key::with_history(|i| Asked(OWN, CHECK * u32::from(i.is_multiple_of(4)), 0));
     let plain = Key::with_history(|_| Asked(OWN, 0, 0));
     let days = |key: &Key| key.judge(&newcomer(0, Asked(OWN, CHECK, 0))).once_in_days;
     assert!(days(&plain) > 4.0 * days(&monitored));
@@ -134,7 +134,7 @@ fn the_same_answer_again_and_again_is_told_once_unless_the_key_is_used_like_that
         same_answers(&mut Key::with_history(varied), |i| (i + 7).wrapping_mul(0xd6e8_feb8_6659_fd93));
     assert!(different.is_empty());
     // A health check every hour has one answer; so has a newcomer that does the same.
-    let health = |i: u64| Asked(OWN, 0, if i % 6 == 0 { OTHER } else { varied(i).2 });
+    let health = |i: u64| Asked(OWN, 0, if i.is_multiple_of(6) { OTHER } else { varied(i).2 });
     assert!(same_answers(&mut Key::with_history(health), |i| OTHER ^ (i & 1)).is_empty());
     // A classifier has few answers.
     let classifier = |i: u64| Asked(OWN, 0, OWN.rotate_left(8 * (i % 3) as u32));

@@ -6,13 +6,14 @@ use tokenwatch_model::phrase::PhraseClass;
 
 use crate::rig::{Rig, Setup, chat, message, post, rig};
 
-/// The event of one request.
+/// The event of one request more.
 #[track_caller]
 fn event(rig: &Rig, path: &str, body: &Value) -> UsageEvent {
+    let before = rig.memory.events().len();
     let secret = rig.key();
     let answer = rig.run(rig.client.send_http(post(path, body, secret.expose(), &[]))).unwrap();
     assert_eq!(answer.status, 200);
-    rig.event()
+    rig.events(before + 1).remove(before)
 }
 
 fn checks() -> Value {
