@@ -289,10 +289,11 @@ impl Told {
 }
 
 // All assumptions. Shares of newcomers who ask about other things than the key: of thieves, of honest newcomers with a
-// template the key does not know (mostly new workloads), and of honest ones without any template.
+// template the key does not know (mostly new workloads, which are about new things: to be far is hardly evidence), and of
+// honest ones without any template.
 const THIEF_OTHER: f64 = 0.93;
-const BENIGN_OTHER: f64 = 0.7;
-const BENIGN_OTHER_BARE: f64 = 0.35;
+const BENIGN_OTHER: f64 = 0.9;
+const BENIGN_OTHER_BARE: f64 = 0.5;
 /// How often their prompts are far from the key's.
 const OTHER_FAR: f64 = 0.95;
 

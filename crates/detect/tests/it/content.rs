@@ -83,7 +83,7 @@ fn a_newcomers_prompts_are_weighed_by_what_they_are_about_and_after() {
     let days = |asked| key.judge(&newcomer(0, asked)).once_in_days;
     let silent = days(Asked::default());
     assert!(silent > 0.0);
-    assert!(days(Asked(OTHER, 0, 0)) > 1.2 * silent);
+    assert!(days(Asked(OTHER, 0, 0)) > silent);
     // Likeness speaks for a newcomer who is no thief in disguise.
     assert!(days(Asked(OWN ^ 3, 0, 0)) < silent);
     let checks = days(Asked(OTHER, CHECK, 0));
@@ -103,7 +103,7 @@ fn what_was_asked_stands_in_the_reasons() {
     let mut key = Key::with_history(own);
     let mut told = Vec::new();
     for i in 0..60 {
-        let mut event = newcomer(i * SECOND, Asked(OTHER, CHECK, 0));
+        let mut event = sent(day(10).plus(i * SECOND), NEAR, 0, Asked(OTHER, CHECK, 0));
         event.request.client.family = "axios".into();
         told.extend(key.observe(&event).into_iter().filter(|finding| finding.rule == "newcomer"));
     }
