@@ -192,8 +192,8 @@ pub(crate) struct Told {
     /// Of these, how many had no template at all.
     bare: u16,
     asked: u16,
-    /// Bits of the phrase rules that any request matched, and how many requests did.
-    phrases: u32,
+    /// How many requests matched a class of phrase rules, and how many any.
+    classes: [u16; PhraseClass::ALL.len()],
     matched: u16,
     /// An answer, how many were nearly the same since, and how many were not.
     answer: u64,
@@ -209,7 +209,9 @@ impl Told {
             return;
         }
         self.asked = self.asked.saturating_add(1);
-        self.phrases |= shape.phrases;
+        for (class, count) in PhraseClass::ALL.into_iter().zip(&mut self.classes) {
+            *count = count.saturating_add(u16::from(shape.phrases & class.bits() != 0));
+        }
         self.matched = self.matched.saturating_add(u16::from(shape.phrases != 0));
         // A template of the key's own says more about where a prompt is from than its words do.
         let is_foreign = new_template || shape.template == 0;
@@ -252,7 +254,7 @@ impl Told {
             phrases: self.phrase_nats(key),
             far: (self.far, self.near.saturating_add(self.far)),
             matched: (self.matched, self.asked),
-            classes: self.phrases,
+            classes: self.classes,
         }
     }
 
@@ -269,19 +271,21 @@ impl Told {
         ln((THIEF_OTHER * ratio + 1.0 - THIEF_OTHER) / (benign * ratio + 1.0 - benign))
     }
 
-    /// Each class counts once for a newcomer, against honest newcomers and against the key's own habit.
+    /// For each class a mixture again: some newcomers match it in a good part of their requests, the others as often as the
+    /// key itself, or as people do by chance. Not to match says nothing.
     fn phrase_nats(&self, key: &Content) -> f64 {
-        if self.phrases == 0 {
-            return 0.0;
-        }
-        let asked = f64::from(self.asked.clamp(1, 50));
+        let asked = f64::from(self.asked.min(50));
         let mut nats = 0.0;
-        for (place, class) in PhraseClass::ALL.into_iter().enumerate() {
-            if self.phrases & class.bits() != 0 {
+        for (place, (class, &matched)) in PhraseClass::ALL.into_iter().zip(&self.classes).enumerate() {
+            if matched > 0 {
                 let (thief, benign) = shares(class);
-                // Whether somebody who asks as the key does would have matched by now.
-                let own = 1.0 - libm::pow(1.0 - key.share(place), asked);
-                nats += ln(thief / (benign + own)).max(0.0);
+                let chance = key.share(place).clamp(BY_CHANCE, 1.0 - BY_CHANCE);
+                // Of many requests the share counts, as if there had been fifty.
+                let matched = f64::from(matched) * asked / f64::from(self.asked.max(1));
+                let ratio =
+                    matched * ln(MATCHES / chance) + (asked - matched) * ln((1.0 - MATCHES) / (1.0 - chance));
+                let ratio = exp(ratio.clamp(-20.0, 20.0));
+                nats += ln((thief * ratio + 1.0 - thief) / (benign * ratio + 1.0 - benign)).max(0.0);
             }
         }
         nats.min(ln(FACTOR_MAX))
@@ -297,7 +301,11 @@ const BENIGN_OTHER_BARE: f64 = 0.5;
 /// How often their prompts are far from the key's.
 const OTHER_FAR: f64 = 0.95;
 
-/// Shares of thieves and of honest newcomers who ever match a class.
+/// How often those match a class who do, and how often everybody else's prompts do by chance.
+const MATCHES: f64 = 0.3;
+const BY_CHANCE: f64 = 0.005;
+
+/// Shares of thieves and of honest newcomers who match a class again and again.
 const fn shares(class: PhraseClass) -> (f64, f64) {
     match class {
         PhraseClass::KeyCheck => (0.2, 0.025),
@@ -317,7 +325,7 @@ pub(crate) struct Factors {
     pub(crate) far: (u16, u16),
     /// Requests that matched a phrase rule, of how many.
     pub(crate) matched: (u16, u16),
-    classes: u32,
+    classes: [u16; PhraseClass::ALL.len()],
 }
 
 impl Factors {
@@ -329,7 +337,8 @@ impl Factors {
 
     /// The words for the classes that were matched.
     pub(crate) fn asks(&self) -> String {
-        let words: Vec<&str> = PhraseClass::of(self.classes).map(describe).collect();
+        let matched = PhraseClass::ALL.into_iter().zip(self.classes).filter(|(_, count)| *count > 0);
+        let words: Vec<&str> = matched.map(|(class, _)| describe(class)).collect();
         words.join(", and ")
     }
 }

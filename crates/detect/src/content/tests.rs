@@ -96,18 +96,21 @@ fn a_key_that_talks_of_everything_and_a_young_one_say_nothing() {
 fn a_key_asking_what_checkers_ask_teaches_that_it_is_normal() {
     let check = PhraseClass::KeyCheck.bits() & 1;
     let strange = ask(&key(5), [event(topic(1), check, 0)]);
-    assert!((strange.factors(&key(5)).phrases - ln(8.0)).abs() < 0.01);
+    let once = strange.factors(&key(5));
+    assert!(once.phrases > ln(4.0) && once.phrases <= ln(8.0), "{}", once.phrases);
+    assert_eq!(once.asks(), "asks what key checkers ask");
     let mut monitored = key(5);
     (0..30).for_each(|_| monitored.learn(&event(topic(1), check, 0)));
     let mild = strange.factors(&monitored).phrases;
     assert!(mild < ln(2.0), "{mild}");
-    // Over many requests a newcomer like the key itself would have matched.
-    let long = ask(&monitored, (0..40).map(|i| event(topic(1), check * u32::from(i == 0), 0)));
-    assert_eq!(long.factors(&monitored).phrases, 0.0);
-    // The same phrase again adds nothing, another class does, up to the bound.
+    // One match among many requests is chance, whoever asks.
+    for owner in [&monitored, &key(5)] {
+        let long = ask(owner, (0..40).map(|i| event(topic(1), check * u32::from(i == 0), 0)));
+        assert_eq!(long.factors(owner).phrases, 0.0);
+    }
+    // Again and again is more than once, and another class adds to it, up to the bound.
     let again = ask(&key(5), (0..9).map(|_| event(topic(1), check, 0))).factors(&key(5));
-    assert_eq!(again.phrases, strange.factors(&key(5)).phrases);
-    assert_eq!(again.asks(), "asks what key checkers ask");
+    assert!(again.phrases >= once.phrases && again.phrases <= ln(FACTOR_MAX));
     let all = ask(&key(5), [event(topic(1), u32::MAX, 0)]).factors(&key(5));
     assert!((all.phrases - ln(FACTOR_MAX)).abs() < 1e-9);
 }

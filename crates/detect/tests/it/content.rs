@@ -87,7 +87,7 @@ fn a_newcomers_prompts_are_weighed_by_what_they_are_about_and_after() {
     // Likeness speaks for a newcomer who is no thief in disguise.
     assert!(days(Asked(OWN ^ 3, 0, 0)) < silent);
     let checks = days(Asked(OTHER, CHECK, 0));
-    assert!(checks > 4.0 * silent && checks <= 8.0 * silent * 1.001, "{checks} {silent}");
+    assert!(checks > 3.0 * silent && checks <= 8.0 * silent * 1.001, "{checks} {silent}");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_key_that_is_checked_by_its_owner_is_not_a_thiefs() {
     let monitored = Key::with_history(|i| Asked(OWN, CHECK * u32::from(i.is_multiple_of(4)), 0));
     let plain = Key::with_history(|_| Asked(OWN, 0, 0));
     let days = |key: &Key| key.judge(&newcomer(0, Asked(OWN, CHECK, 0))).once_in_days;
-    assert!(days(&plain) > 4.0 * days(&monitored));
+    assert!(days(&plain) > 3.0 * days(&monitored));
 }
 
 #[test]

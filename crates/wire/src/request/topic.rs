@@ -11,9 +11,9 @@ use crate::words::Folded;
 /// Bytes of the system prompt that are looked at.
 const SYSTEM: usize = 128;
 /// Bytes of the last user message that are looked at from its start.
-const START: usize = 320;
+const START: usize = 256;
 /// Bytes looked at from the end of a longer one.
-const END: usize = 96;
+const END: usize = 64;
 
 /// The sketch and the rules' bits of a request; 0 where there is nothing.
 pub(super) fn read(key: &ContentKey, system: &[RawStr<'_>], message: &[RawStr<'_>]) -> (u64, u32) {
