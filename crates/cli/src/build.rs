@@ -33,7 +33,7 @@ pub(crate) fn settings(
         proxy_protocol: server.proxy_protocol,
         providers,
         prices: Arc::new(prices(config)),
-        shape_key: ShapeKey::new(shape_key),
+        shape_key: ShapeKey::new(shape_key).with_content(config.detection.content_signals),
         reserve_output_tokens: server.reserve_output_tokens,
         budget_is_402: server.budget_is_402,
     })

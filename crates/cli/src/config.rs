@@ -149,6 +149,8 @@ pub(crate) struct Detection {
     pub(crate) false_alarms_per_key_year: f64,
     /// Rules that are switched off, by id.
     pub(crate) rules_off: Vec<SmolStr>,
+    /// Whether events get sketches of prompts and answers, and the phrase rules they match.
+    pub(crate) content_signals: bool,
 }
 
 impl Default for Detection {
@@ -156,6 +158,7 @@ impl Default for Detection {
         Self {
             false_alarms_per_key_year: tokenwatch_model::key::FALSE_ALARMS_PER_YEAR,
             rules_off: Vec::new(),
+            content_signals: true,
         }
     }
 }

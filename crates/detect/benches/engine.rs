@@ -147,4 +147,35 @@ fn main() {
         });
         show(&format!("{name}: state {} bytes encoded under attack", state.encode().len()));
     }
+    measure_content(&engine);
+}
+
+/// The same service without and with content signals: five topics a few bits wide, answers that differ.
+fn measure_content(engine: &Engine) {
+    let profile = KeyProfile { workload: Workload::Service, ..KeyProfile::default() };
+    let mix = |i: u64| {
+        (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    };
+    for (name, is_on) in [("without content signals", false), ("with content signals", true)] {
+        let with = |mut event: UsageEvent, i: u64, topic: u64| {
+            if is_on {
+                event.request.shape.topic = mix(topic) ^ 1 << (mix(i) % 64) ^ 1 << (mix(i) >> 8 & 63);
+                event.completion = mix(i ^ 0xffff);
+            }
+            event
+        };
+        let events: Vec<UsageEvent> = (0..EVENTS).map(|i| with(event(i, 2, false), i, i % 5)).collect();
+        let mut state = KeyState::new();
+        ns_each(&format!("{name}: observe"), EVENTS, |i| {
+            black_box(engine.observe(&mut state, &profile, &events[i as usize]));
+        });
+        show(&format!("{name}: state {} bytes encoded", state.encode().len()));
+        let mut newcomer = with(event(EVENTS, 2, true), 7, 1).request;
+        newcomer.client.family = "openai-python".into();
+        newcomer.source.facts.kind = NetworkKind::Access;
+        newcomer.shape.template = 1_000;
+        ns_each(&format!("{name}: judge, newcomer"), 100_000, |_| {
+            black_box(engine.judge(&state, &profile, black_box(&newcomer), InFlight::default()));
+        });
+    }
 }

@@ -24,7 +24,7 @@ mod limits;
 mod model_file;
 mod recurrent;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod statistics;
 mod training;
 

@@ -4,6 +4,7 @@ use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::finding::{Finding, Reason, Severity, Tier, describe_origin};
 
+use crate::content::Factors;
 use crate::crowd::Crowd;
 use crate::engine::{Appraisal, Rates, Weight};
 use crate::known::{Novelty, dimension};
@@ -62,6 +63,7 @@ pub(crate) fn newcomer(
     let Appraisal { slot, novelty, weight, .. } = appraisal;
     let mut reasons = arrival_reasons(slot, *novelty, rates);
     reasons.extend(behaviour_reasons(slot, *novelty, weight));
+    reasons.extend(content_reasons(&weight.content));
     reasons.sort_by(|a, b| b.nats.total_cmp(&a.nats));
     let summary = format!(
         "Unknown caller from {}: {} request{} so far, {} forwarded, {}. New to this key: {}. An honest key \
@@ -254,6 +256,26 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
         let when = if factors.hours > 0.0 { "rarely or never" } else { "usually" };
         format!("it is active at hours when this key {when} is")
     });
+    reasons
+}
+
+/// What its prompts are about and after.
+fn content_reasons(content: &Factors) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if content.phrases >= WORTH_SAYING {
+        let (matched, asked) = content.matched;
+        let what = format!("{} ({matched} of {asked} requests)", content.asks());
+        reasons.push(Reason { nats: content.phrases, what });
+    }
+    if content.topic.abs() >= WORTH_SAYING {
+        let (far, of) = content.far;
+        let what = if content.topic > 0.0 {
+            format!("its prompts are about something else than this key's ({far} of {of})")
+        } else {
+            "its prompts are about what this key's are".to_owned()
+        };
+        reasons.push(Reason { nats: content.topic, what });
+    }
     reasons
 }
 

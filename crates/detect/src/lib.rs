@@ -35,6 +35,7 @@ mod churn;
 pub mod classic;
 pub mod combined;
 mod config;
+mod content;
 mod crowd;
 mod engine;
 mod explain;

@@ -11,6 +11,7 @@ mod cost;
 mod places;
 mod presence;
 mod probing;
+mod sameness;
 mod usage;
 mod volume;
 

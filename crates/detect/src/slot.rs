@@ -14,6 +14,7 @@ use tokenwatch_model::network::{NetworkKind, Prefix};
 use tokenwatch_model::time::{DAY, HOUR, Timestamp};
 
 use crate::behaviour::Acts;
+use crate::content::Told;
 use crate::features::Features;
 use crate::known::{Novelty, dimension};
 use crate::math::hash;
@@ -153,6 +154,7 @@ pub(crate) struct Slot {
     pub(crate) forwarded: u64,
     pub(crate) cost: NanoUsd,
     pub(crate) acts: Acts,
+    pub(crate) told: Told,
     pub(crate) facts: u8,
     /// The highest score so far in the open episode, in days.
     pub(crate) score: f64,
@@ -180,6 +182,7 @@ impl Slot {
             forwarded: 0,
             cost: NanoUsd::ZERO,
             acts: Acts::NONE,
+            told: Told::default(),
             facts: 0,
             score: 0.0,
             tier: None,

@@ -8,6 +8,7 @@ use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
 use crate::baseline::Baseline;
 use crate::churn::Churn;
+use crate::content::Content;
 use crate::crowd::{CROWDS_MAX, Crowd};
 use crate::known::Known;
 use crate::slot::{SLOTS_MAX, Slot};
@@ -60,6 +61,7 @@ pub struct KeyState {
     pub(crate) churn: Option<Churn>,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) windows: Windows,
+    pub(crate) content: Content,
     pub(crate) slots: Vec<Slot>,
     pub(crate) crowds: Vec<Crowd>,
     trusted: Vec<(ContextMatch, Timestamp)>,
@@ -95,6 +97,7 @@ impl KeyState {
             churn: None,
             baseline: None,
             windows: Windows::default(),
+            content: Content::default(),
             slots: Vec::new(),
             crowds: Vec::new(),
             trusted: Vec::new(),
@@ -127,6 +130,7 @@ impl KeyState {
             postcard::take_from_bytes(rest).map_err(|_| DecodeStateError::Damaged)?;
         let sound = left.is_empty()
             && state.known.is_sound()
+            && state.content.is_sound()
             && state.baseline.as_ref().is_none_or(Baseline::is_sound)
             && state.born.is_some() == state.baseline.is_some()
             && state.born.is_some() == state.churn.is_some()

@@ -368,6 +368,7 @@ impl Passing {
         let Some(mut ticket) = self.ticket.take() else { return };
         let Some(open) = ticket.get() else { return };
         let consumed = consumed(&open.context, open.status, outcome, summary);
+        open.completion = summary.completion;
         if let Some(model) = &summary.model {
             crate::path::reprice(&ticket_settings(&ticket), &mut ticket, model);
         }
@@ -434,6 +435,7 @@ impl Drop for Passing {
                     let (_, summary) = tap.finish();
                     let outcome = open.abandoned();
                     let consumed = consumed(&open.context, open.status, outcome, &summary);
+                    open.completion = summary.completion;
                     ticket.finish(outcome, consumed);
                 }
             }
@@ -456,6 +458,7 @@ pub(crate) async fn drain(mut body: Inflow, mut tap: Tap, mut ticket: Ticket) {
     if let Some(open) = ticket.get() {
         let outcome = open.abandoned();
         let consumed = consumed(&open.context, open.status, outcome, &summary);
+        open.completion = summary.completion;
         ticket.finish(outcome, consumed);
     }
 }

@@ -354,6 +354,7 @@ fn make_tap(sent: &Sent, response: &Response<Inflow>) -> (Tap, bool) {
         strip_usage: sent.strip_usage && stream,
         encoding,
         body_limit: TAP_MAX,
+        content: sent.settings.shape_key.content(),
     });
     (tap, stream)
 }

@@ -29,7 +29,8 @@ pub struct Settings {
     pub providers: Vec<Arc<Provider>>,
     /// Prices.
     pub prices: Arc<PriceTable>,
-    /// Keys the hashes of prompts: they tell nothing outside this deployment.
+    /// Keys the hashes of prompts: they tell nothing outside this deployment. It also says whether content signals
+    /// are on.
     pub shape_key: ShapeKey,
     /// Output tokens reserved for a request that sets no limit itself.
     pub reserve_output_tokens: u64,

@@ -41,6 +41,8 @@ pub(crate) struct Open {
     /// Time spent waiting for the provider, up to the head of its answer.
     pub(crate) provider_us: u64,
     pub(crate) response_bytes: u64,
+    /// Sketch of the answer's text.
+    pub(crate) completion: u64,
     /// Whether the provider has, or may have, the request.
     pub(crate) forwarded: bool,
     /// Counts it among the requests being served until it is closed.
@@ -85,6 +87,7 @@ impl Ticket {
             first_byte_us: 0,
             provider_us: 0,
             response_bytes: 0,
+            completion: 0,
             forwarded: false,
             _serving: gateway.metrics.in_flight.enter(()),
         };
@@ -183,7 +186,7 @@ fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
         response_bytes: open.response_bytes,
         first_byte_us: open.first_byte_us,
         duration_us,
-        completion: 0,
+        completion: open.completion,
     };
     RequestEnded { event: &event, dialect: Some(open.dialect) }.emit(&gateway.metrics);
     let contained = matches!(outcome, Outcome::Refused(refusal) if refusal.is_containment());

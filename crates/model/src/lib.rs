@@ -23,6 +23,7 @@ pub mod money;
 pub mod network;
 pub mod outcome;
 pub mod owner;
+pub mod phrase;
 pub mod ports;
 pub mod provider;
 pub mod scope;

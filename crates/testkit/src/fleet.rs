@@ -23,6 +23,7 @@ mod apply;
 mod arrivals;
 mod changes;
 pub mod clients;
+mod content;
 mod day;
 mod identity;
 mod life;

@@ -1,6 +1,8 @@
 //! Cost of what runs for every request: `cargo bench -p tokenwatch-wire`.
 //!
 //! Prints nanoseconds per call, the fastest of several rounds. Compare ratios, not figures of different machines.
+//! With `once` it calls everything a hundred times and prints nothing, for a count of instructions by
+//! `valgrind --tool=callgrind`.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -18,6 +20,10 @@ const ROUND: Duration = Duration::from_millis(100);
 const ROUNDS: usize = 7;
 
 fn measure<T>(name: &str, mut call: impl FnMut() -> T) {
+    if std::env::args().any(|argument| argument == "once") {
+        (0..100).for_each(|_| drop(black_box(call())));
+        return;
+    }
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -86,18 +92,24 @@ fn measure_answers() {
         strip_usage: false,
         encoding: Encoding::Identity,
         body_limit: 1 << 20,
+        content: None,
     };
+    let sketching = TapConfig { content: ShapeKey::new([7; 16]).content(), ..config };
     let stream = chat_stream(50);
     let joined = [stream.concat()];
     measure("tap, stream of 52 chunks", || pass(config, black_box(&stream)));
     measure("tap, the same in one chunk", || pass(config, black_box(&joined)));
+    measure("  with its text's sketch", || pass(sketching, black_box(&joined)));
     let strip = TapConfig { strip_usage: true, ..config };
     measure("tap, the same stripped", || pass(strip, black_box(&stream)));
     let json = TapConfig { stream: false, ..config };
     let body = [include_str!("../tests/fixtures/chat.json").to_owned()];
     measure(&format!("tap, JSON of {} bytes", body[0].len()), || pass(json, black_box(&body)));
+    let sketching = TapConfig { stream: false, ..sketching };
+    measure("  with its text's sketch", || pass(sketching, black_box(&body)));
     let large = [body[0].replace("Hello", &"Hello again. ".repeat(5_000))];
     measure(&format!("tap, JSON of {} bytes", large[0].len()), || pass(json, black_box(&large)));
+    measure("  with its text's sketch", || pass(sketching, black_box(&large)));
 }
 
 fn measure_lookups() {
@@ -121,11 +133,15 @@ fn measure_lookups() {
 }
 
 fn main() {
-    let key = ShapeKey::new([7; 16]);
+    let with_content = ShapeKey::new([7; 16]);
+    let key = with_content.clone().with_content(false);
     for size in [1 << 10, 32 << 10, 256 << 10] {
         let body = chat_body(size);
         let name = format!("request::parse, {} bytes", body.len());
         measure(&name, || parse(Dialect::OpenAi, Endpoint::ChatCompletions, black_box(&body), &key));
+        measure("  with content signals", || {
+            parse(Dialect::OpenAi, Endpoint::ChatCompletions, black_box(&body), &with_content)
+        });
         measure("  of which UTF-8 check", || std::str::from_utf8(black_box(&body)).is_ok());
         measure("  serde_json::Value, for comparison", || {
             serde_json::from_slice::<serde_json::Value>(black_box(&body)).is_ok()

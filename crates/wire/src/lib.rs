@@ -13,7 +13,10 @@ pub mod price;
 pub mod refuse;
 pub mod request;
 pub mod route;
+pub mod sketch;
 pub mod tap;
 pub mod usage;
 
 mod json;
+mod phrases;
+mod words;

@@ -18,6 +18,7 @@ mod keys;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 pub use shape::ShapeKey;
 

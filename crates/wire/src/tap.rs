@@ -13,9 +13,11 @@ use tokenwatch_model::usage::TokenUsage;
 
 use crate::encoding::{Encoding, StreamDecoder};
 use crate::refuse::{ErrorBody, quote};
+use crate::sketch::{Answer, ContentKey};
 
 mod body;
 mod reading;
+mod said;
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,8 @@ pub struct TapConfig {
     pub encoding: Encoding,
     /// Most bytes held of one event, or of one member of a JSON answer.
     pub body_limit: usize,
+    /// Keys the sketch of the answer's text; `None` when content signals are off.
+    pub content: Option<ContentKey>,
 }
 
 /// What to forward for a chunk.
@@ -72,6 +76,8 @@ pub struct TapSummary {
     pub has_error: bool,
     /// Whether some of it could not be read: too large an event, or broken compression.
     pub is_blind: bool,
+    /// Sketch of the start of the answer's text; 0 when it has none, or content signals are off.
+    pub completion: u64,
 }
 
 /// Reads one answer.
@@ -103,13 +109,13 @@ impl Tap {
         let reader = if config.stream {
             Reader::Events(Sse::new(config.body_limit))
         } else {
-            Reader::Body(BodyReader::new(config.body_limit))
+            Reader::Body(BodyReader::new(config.body_limit, Answer::new(config.content)))
         };
         let can_strip = config.strip_usage && config.stream && config.encoding == Encoding::Identity;
         Self {
             decoder: StreamDecoder::new(config.encoding, DECODED_MAX),
             reader,
-            reading: Reading::new(config.dialect, config.endpoint),
+            reading: Reading::new(config.dialect, config.endpoint, Answer::new(config.content)),
             strip: can_strip.then(Strip::default),
             is_blind: false,
         }

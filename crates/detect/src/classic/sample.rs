@@ -17,7 +17,7 @@ use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 pub(super) const START: Timestamp = Timestamp(20_458 * DAY);
 
 /// A served request of 100 input tokens, so many output tokens and a cent, so long after [`START`].
-pub(super) fn event(after: u64, output: u64) -> UsageEvent {
+pub(crate) fn event(after: u64, output: u64) -> UsageEvent {
     let time = START.plus(after);
     UsageEvent {
         request: RequestContext {

@@ -9,6 +9,7 @@ use super::{Engine, InFlight};
 use crate::baseline::Baseline;
 use crate::behaviour::{Factors, Seen};
 use crate::channel::{SURGE, merge};
+use crate::content;
 use crate::crowd::{Crowd, HALF, NETWORKS_MIN, NEWNESS_DAYS, Shared};
 use crate::features::{Features, actor_of};
 use crate::known::{Novelty, dimension};
@@ -46,6 +47,8 @@ pub(crate) struct Weight {
     /// What the owner's other keys know of it, in nats.
     pub(crate) siblings: f64,
     pub(crate) factors: Factors,
+    /// What its prompts are about and after.
+    pub(crate) content: content::Factors,
     /// Arrival times behaviour, in days.
     pub(crate) newcomer: f64,
     /// All channels merged, in days.
@@ -55,7 +58,7 @@ pub(crate) struct Weight {
 impl Weight {
     /// What would be left if it were not taken for a key checker, in days.
     pub(crate) fn without_probing(&self) -> f64 {
-        self.arrival * self.faded * exp(self.factors.total(false))
+        self.arrival * self.faded * exp(self.factors.total(false) + self.content.total(false))
     }
 }
 
@@ -115,6 +118,7 @@ impl Engine {
             strongest
         });
         slot.acts.note_request(request, &Seen { features, novelty, baseline, template_churn });
+        slot.told.note_request(request, novelty.has(dimension::TEMPLATE), &state.content);
         let novelty = state.known.compare(&slot.identity.features);
         slot.facts |= facts(state, profile, &slot);
         let weight = self.weigh(state, profile, &slot, novelty, request.time, in_flight);
@@ -140,6 +144,7 @@ impl Engine {
             }
         };
         let factors = slot.acts.factors(baseline, in_flight.actor);
+        let content = slot.told.factors(&state.content);
         let kind = kind_nats(state, slot, novelty);
         let circulation = ln(circulation(state, profile, slot));
         let honest = honest_factor(slot.identity.siblings, novelty);
@@ -151,7 +156,7 @@ impl Engine {
             rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts()) / honest;
             let outside = rarity * exp(kind + circulation);
             for (way, mass) in rates.ways(novelty.levels) {
-                let total = factors.total(way.disguised);
+                let total = factors.total(way.disguised) + content.total(way.disguised);
                 let behaviour = if is_checker { total.max(CHECKER_NATS) } else { total };
                 arrival += mass * outside;
                 newcomer += mass * outside * exp(behaviour);
@@ -163,7 +168,7 @@ impl Engine {
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };
         let (siblings, score) = (-ln(honest), merge(newcomer, surge));
-        Weight { arrival, rarity, faded, kind, circulation, siblings, factors, newcomer, score }
+        Weight { arrival, rarity, faded, kind, circulation, siblings, factors, content, newcomer, score }
     }
 
     /// The tier that a score, a rarity and hard facts reach. The score spends one budget on all kinds of newcomers,

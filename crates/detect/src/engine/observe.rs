@@ -78,6 +78,7 @@ impl Engine {
             }
         }
         if lesson == Lesson::All {
+            state.content.learn(event);
             learn_caller(state, &features, now, !learning);
         }
         findings
@@ -155,6 +156,7 @@ impl Engine {
         }
         appraisal.slot.note_outcome(event);
         appraisal.slot.acts.note_outcome(event);
+        appraisal.slot.told.note_outcome(event, &state.content);
         if appraisal.slot.acts.is_checker() {
             appraisal.slot.facts |= crate::slot::fact::CHECKER;
         }

@@ -3,7 +3,7 @@
 use tokenwatch_model::finding::Severity;
 
 use super::Rule;
-use super::{cost, places, presence, probing, usage, volume};
+use super::{cost, places, presence, probing, sameness, usage, volume};
 
 /// What is known of a rule besides its logic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,15 @@ pub(super) static DORMANT: About = About {
     atlas: &[VALID_ACCOUNTS, UNSECURED_CREDENTIALS],
     ..about("dormant_key_revived", 16, "A key unused for a month is used again", Severity::Medium)
 };
+pub(super) static SAME_ANSWERS: About = About {
+    atlas: &[COST_HARVESTING, INFERENCE_ACCESS],
+    ..about(
+        "near_identical_completions",
+        20,
+        "An unknown caller gets nearly the same answer again and again",
+        Severity::Medium,
+    )
+};
 /// Code of the canary fact, which is no rule: it needs no check and is certain.
 pub(crate) const CANARY: u8 = 17;
 static CANARY_KEY: About = About {
@@ -165,8 +174,8 @@ static MANY_OWNERS: About = About {
     ..about("many_owners", 30, "One caller on keys of several owners, new to all of them", Severity::High)
 };
 
-/// Every rule, in the order of its code. New rules are appended.
-pub(crate) static RULES: [&dyn Rule; 16] = [
+/// Every rule, in the order it was added. New rules are appended.
+pub(crate) static RULES: [&dyn Rule; 17] = [
     &volume::RequestsPerMinute,
     &places::NewCountry,
     &usage::ModelProfile,
@@ -183,6 +192,7 @@ pub(crate) static RULES: [&dyn Rule; 16] = [
     &presence::ManyClients,
     &places::ImpossibleTravel,
     &presence::Dormant,
+    &sameness::SameAnswers,
 ];
 
 /// Everything a finding's `rule` can name.

@@ -2,6 +2,7 @@
 
 mod benign;
 mod classic;
+mod content;
 mod hostile;
 mod invariants;
 mod newcomers;

@@ -9,6 +9,8 @@ mod budgets;
 #[cfg(test)]
 mod containment;
 #[cfg(test)]
+mod content;
+#[cfg(test)]
 mod encrypted;
 #[cfg(test)]
 mod hostile;

@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) http: HttpLimits,
     pub(crate) reserve_output_tokens: u64,
     pub(crate) budget_is_402: bool,
+    pub(crate) content_signals: bool,
     pub(crate) proxy_protocol: bool,
     /// Credentials each provider has, in order; an empty one is not set.
     pub(crate) credentials: Vec<&'static str>,
@@ -72,6 +73,7 @@ impl Default for Setup {
             http,
             reserve_output_tokens: 1_000,
             budget_is_402: false,
+            content_signals: true,
             proxy_protocol: false,
             credentials: vec![PROVIDER_KEYS[0]],
             accepted: PROVIDER_KEYS.to_vec(),
@@ -299,7 +301,7 @@ fn settings(setup: &Setup, mock: SocketAddr) -> Settings {
             provider("anthropic", Dialect::Anthropic, mock, &setup.credentials),
         ],
         prices: Arc::new(prices),
-        shape_key: ShapeKey::new([7; 16]),
+        shape_key: ShapeKey::new([7; 16]).with_content(setup.content_signals),
         reserve_output_tokens: setup.reserve_output_tokens,
         budget_is_402: setup.budget_is_402,
     }

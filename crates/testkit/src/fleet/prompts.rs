@@ -2,12 +2,15 @@
 
 use tokenwatch_model::context::Shape;
 
+use super::content::{self, Content};
 use crate::rng::{self, Rng};
 
 /// One prompt template with its habits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Prompt {
     pub(crate) template: u64,
+    /// Sketch of what it is about.
+    topic: u64,
     tools: u64,
     tool_count: u32,
     parameters: u64,
@@ -30,8 +33,10 @@ impl Prompt {
         let first =
             limits.iter().position(|&limit| f64::from(limit) >= limit_min).unwrap_or(limits.len() - 1);
         let limit = limits.get(first + rng.below(2) as usize).copied().unwrap_or(32_768);
+        let template = absent_is_zero(rng.next_u64());
         Self {
-            template: absent_is_zero(rng.next_u64()),
+            template,
+            topic: content::topic_of(template),
             tools: if tool_count > 0 { absent_is_zero(rng.next_u64()) } else { 0 },
             tool_count,
             parameters: absent_is_zero(rng.below(64)),
@@ -45,12 +50,18 @@ impl Prompt {
     /// The next version: another template, the rest as before but for the odd parameter.
     pub(crate) fn revised(&self, rng: &mut Rng) -> Self {
         let parameters = if rng.chance(0.15) { absent_is_zero(rng.below(64)) } else { self.parameters };
-        Self { template: absent_is_zero(rng.next_u64()), parameters, ..*self }
+        let template = absent_is_zero(rng.next_u64());
+        Self { template, topic: content::revised(self.topic, template), parameters, ..*self }
     }
 
     /// The same with one and the same last message.
     pub(crate) const fn fixed(&self) -> Self {
         Self { asks: 1, talks: 0.0, ..*self }
+    }
+
+    /// What one request of this shape says, drawn by its own seed.
+    pub(crate) fn content(&self, shape: &Shape, seed: u64) -> Content {
+        content::of_owner(self.topic, shape, self.asks == 0, self.asks == 1, seed)
     }
 
     /// The shape of one request.

@@ -35,6 +35,7 @@ pub(crate) struct Call {
     pub(crate) model: &'static str,
     pub(crate) stream: bool,
     pub(crate) shape: Shape,
+    pub(crate) completion: u64,
     pub(crate) tokens: Tokens,
     pub(crate) limit: u32,
     pub(crate) status: u16,
@@ -89,7 +90,7 @@ impl Call {
             response_bytes: if paid { 400 + u64::from(output) * 4 } else { 180 },
             first_byte_us,
             duration_us: first_byte_us + if paid { u64::from(output) * 15_000 } else { 0 },
-            completion: 0,
+            completion: if paid && output > 0 { self.completion } else { 0 },
         }
     }
 }
@@ -126,12 +127,13 @@ pub(crate) fn call(key: &FleetKey, slot: &Slot) -> Option<Call> {
         model: "",
         stream: false,
         shape: Shape::default(),
+        completion: 0,
         tokens: Tokens::default(),
         limit: 0,
         status: slot.status,
     };
     if slot.kind != SlotKind::List {
-        ask(key, crew.dialect, part, &mut call, &mut rng);
+        ask(key, part, &mut call, slot.seed, &mut rng);
     }
     Some(call)
 }
@@ -194,18 +196,20 @@ fn person_at(person: &Person, office: &Site, at_ms: u64, rng: &mut Rng) -> Sourc
 }
 
 /// What is asked.
-fn ask(key: &FleetKey, dialect: Dialect, part: &Part, call: &mut Call, rng: &mut Rng) {
+fn ask(key: &FleetKey, part: &Part, call: &mut Call, seed: u64, rng: &mut Rng) {
     let tokens = sizes(key, call.at_us, part.size, rng);
     let mut share = rng.unit();
     let other = part.extra.iter().find(|(_, of)| {
         share -= of;
         share < 0.0
     });
-    call.endpoint = other.map_or(conversation(dialect), |(endpoint, _)| *endpoint);
+    call.endpoint = other.map_or(conversation(call.dialect), |(endpoint, _)| *endpoint);
     match call.endpoint {
         Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses => {
             let Some(prompt) = uneven(&part.prompts, rng) else { return };
-            call.shape = prompt.shape(rng);
+            let shape = prompt.shape(rng);
+            let content = prompt.content(&shape, seed);
+            (call.shape, call.completion) = (content.on(shape), content.completion);
             call.model = pick_model(&part.models, rng);
             call.stream = rng.chance(part.stream);
             call.limit = prompt.limit;

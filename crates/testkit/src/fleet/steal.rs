@@ -8,6 +8,7 @@ use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::provider::Endpoint;
 
 use super::agents::Agent;
+use super::content;
 use super::day::{Slot, SlotKind, request_bits};
 use super::identity::{Callers, conversation};
 use super::prompts::{absent_is_zero, roles};
@@ -180,6 +181,7 @@ impl Thief<'_> {
             }
             if step.act != Act::Borrow {
                 self.own_prompt(step, actor, &mut call, &mut rng);
+                self.own_content(actor, &mut call, seed);
             }
             return Some(call);
         }
@@ -195,11 +197,20 @@ impl Thief<'_> {
             model: "",
             stream: false,
             shape: Shape::default(),
+            completion: 0,
             tokens: step.tokens,
             limit: 0,
             status: 200,
         };
         self.fill(step, actor, &mut call, &mut rng);
+        match step.act {
+            Act::Probe | Act::Tiny => {
+                let said = content::of_checker(seed);
+                (call.shape, call.completion) = (said.on(call.shape), said.completion);
+            }
+            Act::Use { .. } => self.own_content(actor, &mut call, seed),
+            _ => {}
+        }
         Some(call)
     }
 
@@ -264,13 +275,22 @@ impl Thief<'_> {
             prompt: rng.next_u64() | 1,
             messages: 2 + 2 * turn,
             tool_count,
-            ..Shape::default()
+            topic: call.shape.topic,
+            phrases: 0,
         };
         call.tokens = step.tokens;
         call.limit = call.limit.max(if call.limit > 0 { step.tokens.output } else { 0 });
         if call.model.is_empty() || actor.taste != Taste::Victims {
             call.model = self.model(step, actor.taste);
         }
+    }
+
+    /// What the thief's own words are about: a mimic asks about what the victim does.
+    fn own_content(&self, actor: &Actor, call: &mut Call, seed: u64) {
+        let is_mimic = actor.disguised && self.theft.group() == TheftGroup::Mimic;
+        let victims = Some(call.shape.topic).filter(|&topic| is_mimic && topic != 0);
+        let said = content::of_thief(self.own, call.shape.template, actor.codes, victims, seed);
+        (call.shape, call.completion) = (said.on(call.shape), said.completion);
     }
 
     fn model(&self, step: &Step, taste: Taste) -> &'static str {

@@ -6,7 +6,9 @@ use siphasher::sip::SipHasher24;
 use tokenwatch_model::context::Shape;
 
 use super::flatten::hash_flat;
+use super::topic;
 use crate::json::RawStr;
+use crate::sketch::ContentKey;
 
 /// Most pieces of one text that are kept for its hash.
 const TEXTS_MAX: usize = 64;
@@ -15,12 +17,26 @@ const TURNS_MAX: usize = 16;
 
 /// The deployment's secret for shape hashes: without it nobody can test a guess of a prompt against them.
 #[derive(Clone)]
-pub struct ShapeKey([u8; 16]);
+pub struct ShapeKey {
+    secret: [u8; 16],
+    content: Option<ContentKey>,
+}
 
 impl ShapeKey {
-    /// Takes 16 random bytes, the same for the deployment's whole life.
-    pub const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+    /// Takes 16 random bytes, the same for the deployment's whole life. Content signals are on.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self { secret: bytes, content: Some(ContentKey::derive(&bytes)) }
+    }
+
+    /// Switches content signals: sketches of prompts and answers, and phrase rules. Off, they are absent.
+    #[must_use]
+    pub fn with_content(self, on: bool) -> Self {
+        Self { content: on.then(|| ContentKey::derive(&self.secret)), ..self }
+    }
+
+    /// What keys sketches; `None` when content signals are off.
+    pub const fn content(&self) -> Option<ContentKey> {
+        self.content
     }
 }
 
@@ -125,15 +141,19 @@ impl<'a, 'k> ShapeBuilder<'a, 'k> {
 
     pub(super) fn finish(self) -> Shape {
         let turns = self.turns.get(..self.turn_count).unwrap_or_default();
+        let content = self.key.content.as_ref();
+        let (topic, phrases) =
+            content.map_or((0, 0), |key| topic::read(key, &self.template.0, &self.prompt.0));
         Shape {
-            template: hash_flat(&self.key.0, &self.template.0, false),
+            template: hash_flat(&self.key.secret, &self.template.0, false),
             tools: if self.tool_count == 0 { 0 } else { self.tools.max(1) },
             roles: if turns.is_empty() { 0 } else { self.hash(&[b"roles", turns]).max(1) },
             parameters: self.parameters,
-            prompt: hash_flat(&self.key.0, &self.prompt.0, true),
+            prompt: hash_flat(&self.key.secret, &self.prompt.0, true),
             messages: self.messages,
             tool_count: self.tool_count,
-            ..Shape::default()
+            topic,
+            phrases,
         }
     }
 
@@ -163,7 +183,7 @@ impl<'a, 'k> ShapeBuilder<'a, 'k> {
     /// hash is fastest on one piece.
     fn hash(&self, parts: &[&[u8]]) -> u64 {
         let mut buffer = [0xff; 128];
-        let mut hasher = SipHasher24::new_with_key(&self.key.0);
+        let mut hasher = SipHasher24::new_with_key(&self.key.secret);
         let mut filled = 0;
         for part in parts {
             match buffer.get_mut(filled..filled + part.len()) {

@@ -1,5 +1,7 @@
 //! Tests of `request`.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -7,8 +9,9 @@ use super::*;
 
 mod shapes;
 mod splices;
+mod topics;
 
-const KEY: ShapeKey = ShapeKey::new([7; 16]);
+static KEY: LazyLock<ShapeKey> = LazyLock::new(|| ShapeKey::new([7; 16]));
 
 fn chat(body: &str) -> Result<ParsedRequest, ParseRequestError> {
     parse(Dialect::OpenAi, Endpoint::ChatCompletions, body.as_bytes(), &KEY)

@@ -1,6 +1,9 @@
 //! A JSON answer read as it passes, in constant memory: only the few members of its top level that matter are
 //! kept, wherever they stand and however large the rest is.
 
+use super::said::Listener;
+use crate::sketch::Answer;
+
 /// Longest key that is compared, in bytes; longer ones are none of ours.
 const KEY_LEN_MAX: usize = 16;
 
@@ -47,10 +50,12 @@ pub(super) struct BodyReader {
     model: Option<Vec<u8>>,
     service_tier: Option<Vec<u8>>,
     has_error: bool,
+    answer: Answer,
+    listener: Listener,
 }
 
 impl BodyReader {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, answer: Answer) -> Self {
         Self {
             limit,
             depth: 0,
@@ -70,6 +75,8 @@ impl BodyReader {
             model: None,
             service_tier: None,
             has_error: false,
+            answer,
+            listener: Listener::default(),
         }
     }
 
@@ -130,10 +137,16 @@ impl BodyReader {
         as_text(self.service_tier.as_ref())
     }
 
+    /// What was gathered of the answer's text.
+    pub(super) fn answer(&mut self) -> &mut Answer {
+        &mut self.answer
+    }
+
     /// Reads inside a string; the result is how many bytes were read.
     fn push_string(&mut self, bytes: &[u8]) -> usize {
         if std::mem::take(&mut self.is_escaped) {
             self.keep(bytes.get(..1).unwrap_or_default());
+            self.listen(bytes.get(..1).unwrap_or_default());
             self.string_bytes += 1;
             return 1;
         }
@@ -142,12 +155,14 @@ impl BodyReader {
         let taken = end.map_or(plain, |end| end + 1);
         self.string_bytes = self.string_bytes.saturating_add(plain as u64);
         let stop = end.and_then(|end| bytes.get(end)).copied();
+        self.listen(bytes.get(..plain).unwrap_or_default());
         let kept = if self.is_key() { plain } else { taken };
         self.keep(bytes.get(..kept).unwrap_or_default());
         match stop {
             Some(b'\\') => {
                 self.is_escaped = true;
                 self.string_bytes += 1;
+                self.listen(b"\\");
                 if self.is_key() {
                     self.keep(b"\\");
                 }
@@ -177,6 +192,7 @@ impl BodyReader {
             }
             return;
         }
+        self.listener.structure(byte, self.depth);
         match byte {
             b',' | b'}' if self.depth == 1 => {
                 self.end_value();
@@ -188,6 +204,9 @@ impl BodyReader {
             }
             b':' if self.depth == 1 && !self.is_in_value => {
                 self.member = Member::from_key(&self.key);
+                if self.answer.listens() {
+                    self.listener.enter(&self.key);
+                }
                 self.is_in_value = true;
                 return;
             }
@@ -198,6 +217,7 @@ impl BodyReader {
                     self.key.clear();
                     return;
                 }
+                self.listener.open_string();
             }
             // A key, not text.
             b':' => {
@@ -224,6 +244,13 @@ impl BodyReader {
         self.key.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
     }
 
+    /// Takes part of a string into the answer, if it is spoken.
+    fn listen(&mut self, raw: &[u8]) {
+        if self.answer.listens() && self.listener.push(raw) {
+            self.answer.push(raw);
+        }
+    }
+
     /// Keeps part of a value, if it is one that matters.
     fn keep_value(&mut self, bytes: &[u8]) {
         if self.member.is_none() || !self.is_in_value {
@@ -240,6 +267,7 @@ impl BodyReader {
 
     fn end_value(&mut self) {
         self.is_in_value = false;
+        self.listener.enter(b"");
         let value = std::mem::take(&mut self.value);
         let Some(member) = self.member.take() else { return };
         if std::mem::take(&mut self.is_value_too_large) {

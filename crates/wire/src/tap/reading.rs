@@ -8,7 +8,9 @@ use tokenwatch_model::provider::{Dialect, Endpoint};
 
 use super::TapSummary;
 use super::body::BodyReader;
+use super::said::{is_spoken, speaks};
 use crate::json::{Kind, RawStr, ScanError, Scanner, Step};
+use crate::sketch::Answer;
 use crate::usage::{RawUsage, scan_usage};
 
 // A quote inside a string is escaped, so these match members of the event itself, or at worst a string that
@@ -41,6 +43,7 @@ pub(super) struct Reading {
     events: u64,
     deltas: u64,
     delta_bytes: u64,
+    answer: Answer,
 }
 
 /// What one event holds besides its usage.
@@ -53,7 +56,7 @@ struct Event<'a> {
 }
 
 impl Reading {
-    pub(super) fn new(dialect: Dialect, endpoint: Endpoint) -> Self {
+    pub(super) fn new(dialect: Dialect, endpoint: Endpoint, answer: Answer) -> Self {
         Self {
             dialect,
             endpoint,
@@ -65,6 +68,7 @@ impl Reading {
             events: 0,
             deltas: 0,
             delta_bytes: 0,
+            answer,
         }
     }
 
@@ -113,6 +117,7 @@ impl Reading {
             output_tokens_estimate: estimate,
             has_error: self.has_error,
             is_blind: false,
+            completion: self.answer.sketch(),
         }
     }
 
@@ -124,7 +129,7 @@ impl Reading {
             self.is_complete = true;
             return false;
         }
-        if let Some(bytes) = self.find_text(data) {
+        if let Some(bytes) = self.find_text(name, data) {
             self.deltas += 1;
             self.delta_bytes += bytes;
         }
@@ -144,9 +149,10 @@ impl Reading {
     }
 
     /// Takes over what a JSON answer said.
-    pub(super) fn take_body(&mut self, body: BodyReader) {
+    pub(super) fn take_body(&mut self, mut body: BodyReader) {
         self.is_complete = body.is_complete();
         self.has_error = body.has_error();
+        std::mem::swap(&mut self.answer, body.answer());
         self.keep_name(Name::Model, body.model().and_then(|text| Scanner::new(text).string().ok()));
         self.keep_name(Name::Tier, body.service_tier().and_then(|text| Scanner::new(text).string().ok()));
         if let Some((usage, tier)) = body.usage().and_then(|text| scan_usage(&mut Scanner::new(text)).ok()) {
@@ -246,15 +252,18 @@ impl Reading {
         Ok(())
     }
 
-    /// Bytes of generated text in an event; `None` when it carries none.
-    fn find_text(&self, data: &[u8]) -> Option<u64> {
+    /// Bytes of generated text in an event; `None` when it carries none. What is spoken joins the answer.
+    fn find_text(&mut self, name: &[u8], data: &[u8]) -> Option<u64> {
         let (finder, len) = match self.endpoint {
             Endpoint::Completions => (&*TEXT, "\"text\":".len()),
             _ => (&*DELTA, "\"delta\":".len()),
         };
         let value = data.get(finder.find(data)? + len..)?;
         let mut scan = Scanner::new(std::str::from_utf8(value).ok()?);
-        Some(count_text(&mut scan).ok()?).filter(|bytes| *bytes > 0)
+        let listens = self.answer.listens() && (self.endpoint != Endpoint::Responses || speaks(name, data));
+        let mut text = Text { bytes: 0, answer: listens.then_some(&mut self.answer) };
+        text.read(&mut scan, true).ok()?;
+        Some(text.bytes).filter(|bytes| *bytes > 0)
     }
 }
 
@@ -284,30 +293,44 @@ fn is_terminal(kind: &[u8]) -> bool {
     )
 }
 
-/// Bytes of the strings in a value, but for members that are not generated text.
-fn count_text(scan: &mut Scanner<'_>) -> Result<u64, ScanError> {
-    match scan.peek()? {
-        Kind::String => Ok(scan.string()?.raw.len() as u64),
-        Kind::Object => {
-            let mut bytes = 0;
-            let mut step = scan.open_object()?;
-            while let Some(key) = scan.next_key(&mut step)? {
-                if NOT_TEXT.contains(&key.raw) {
-                    scan.skip()?;
-                } else {
-                    bytes += count_text(scan)?;
+/// Generated text in a value: how much, and what of it is spoken.
+struct Text<'a> {
+    bytes: u64,
+    answer: Option<&'a mut Answer>,
+}
+
+impl Text<'_> {
+    /// Reads the strings of a value, but for members that are not generated text. `spoken` is whether a string here is
+    /// part of what the answer says.
+    fn read(&mut self, scan: &mut Scanner<'_>, spoken: bool) -> Result<(), ScanError> {
+        match scan.peek()? {
+            Kind::String => {
+                let text = scan.string()?.raw;
+                self.bytes += text.len() as u64;
+                if spoken && let Some(answer) = &mut self.answer {
+                    answer.push(text.as_bytes());
                 }
             }
-            Ok(bytes)
-        }
-        Kind::Array => {
-            let mut bytes = 0;
-            let mut step: Step = scan.open_array()?;
-            while scan.next_item(&mut step)? {
-                bytes += count_text(scan)?;
+            Kind::Object => {
+                let mut step = scan.open_object()?;
+                while let Some(key) = scan.next_key(&mut step)? {
+                    if NOT_TEXT.contains(&key.raw) {
+                        scan.skip()?;
+                    } else {
+                        self.read(scan, is_spoken(key.raw.as_bytes()))?;
+                    }
+                }
             }
-            Ok(bytes)
+            Kind::Array => {
+                let mut step: Step = scan.open_array()?;
+                while scan.next_item(&mut step)? {
+                    self.read(scan, spoken)?;
+                }
+            }
+            _ => {
+                scan.skip()?;
+            }
         }
-        _ => scan.skip().map(|_| 0),
+        Ok(())
     }
 }

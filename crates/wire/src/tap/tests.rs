@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod bodies;
+mod said;
 mod strips;
 
 const CHAT: &str = include_str!("../../tests/fixtures/chat_stream.sse");
@@ -24,6 +25,7 @@ fn config(dialect: Dialect, endpoint: Endpoint) -> TapConfig {
         strip_usage: false,
         encoding: Encoding::Identity,
         body_limit: 64 << 10,
+        content: crate::request::ShapeKey::new([7; 16]).content(),
     }
 }
 
