@@ -1,13 +1,16 @@
 //! Finds the one credential of a request. Two credentials, or one in two places, are refused: a proxy and
 //! its upstream could disagree about which counts.
 
-use http::HeaderMap;
-use http::Uri;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, Uri};
 use tokenwatch_model::outcome::Refusal;
 
 /// Header fields that carry a credential besides `Authorization`.
-const KEY_FIELDS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+static KEY_FIELDS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 /// The bytes of the one credential presented.
 pub(crate) fn find<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a [u8], Refusal> {
@@ -27,7 +30,7 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a [u8],
         }
         take(token.trim_ascii())?;
     }
-    for name in KEY_FIELDS {
+    for name in &KEY_FIELDS {
         for value in headers.get_all(name) {
             take(value.as_bytes().trim_ascii())?;
         }
@@ -86,7 +89,10 @@ pub(crate) fn clean_query(query: &str) -> Option<String> {
 
 /// Whether a header field carries credentials of ours and must not travel on.
 pub(crate) fn is_credential_field(name: &str) -> bool {
-    name == "authorization" || name == "cookie" || name == "referer" || KEY_FIELDS.contains(&name)
+    name == "authorization"
+        || name == "cookie"
+        || name == "referer"
+        || KEY_FIELDS.iter().any(|field| field == name)
 }
 
 #[cfg(test)]
@@ -97,7 +103,7 @@ mod tests {
     fn check(uri: &str, fields: &[(&str, &str)], want: Result<&str, Refusal>) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            let name: http::HeaderName = name.parse().unwrap();
+            let name: HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
         let uri = uri.parse().unwrap();

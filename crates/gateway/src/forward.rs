@@ -114,7 +114,6 @@ pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F)
     .await
 }
 
-#[expect(clippy::large_enum_variant, reason = "nearly all are answers; boxing them would allocate for each")]
 enum Exchanged {
     Answer(Sent, Ticket, Response<Inflow>),
     Done(Response<AnswerBody>),
@@ -311,11 +310,8 @@ pub(crate) fn outgoing_headers(
             headers.append(name.clone(), value.clone());
         }
     }
-    let accepted = if plain {
-        "identity"
-    } else {
-        encoding::accept_encoding(header(incoming, ACCEPT_ENCODING.as_str()))
-    };
+    let accepted =
+        if plain { "identity" } else { encoding::accept_encoding(header(incoming, ACCEPT_ENCODING)) };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
     if let Ok(host) = HeaderValue::from_str(&provider.origin.authority()) {
         headers.insert(HOST, host);
@@ -325,7 +321,7 @@ pub(crate) fn outgoing_headers(
 
 /// The address the client reached us by.
 fn own_base(parts: &Parts, prefix: &str) -> Option<String> {
-    let host = header(&parts.headers, HOST.as_str()).or_else(|| parts.uri.authority().map(|a| a.as_str()))?;
+    let host = header(&parts.headers, HOST).or_else(|| parts.uri.authority().map(|a| a.as_str()))?;
     let is_tls = parts.extensions.get::<OverTls>().is_some()
         || header(&parts.headers, "x-forwarded-proto")
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
@@ -337,16 +333,15 @@ fn own_base(parts: &Parts, prefix: &str) -> Option<String> {
 pub(crate) struct OverTls;
 
 fn is_json(response: &Response<Inflow>) -> bool {
-    header(response.headers(), CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("application/json"))
+    header(response.headers(), CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
 }
 
 /// The tap for an answer, and whether the answer is an event stream.
 fn make_tap(sent: &Sent, response: &Response<Inflow>) -> (Tap, bool) {
-    let content_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
+    let content_type = header(response.headers(), CONTENT_TYPE).unwrap_or_default();
     let stream = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
     // An encoding we did not ask for and can not read: the answer passes, its usage is estimated.
-    let encoding =
-        Encoding::from_header(header(response.headers(), CONTENT_ENCODING.as_str())).unwrap_or_default();
+    let encoding = Encoding::from_header(header(response.headers(), CONTENT_ENCODING)).unwrap_or_default();
     let tap = Tap::new(TapConfig {
         dialect: sent.provider.dialect,
         endpoint: sent.endpoint,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{AsHeaderName, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -47,7 +48,7 @@ pub(crate) async fn answer(
     }
     let settings: Arc<Settings> = gateway.settings().clone();
     let source = peer.source(&gateway, &settings, request.headers());
-    let client = tokenwatch_wire::client::client(header(request.headers(), "user-agent"), |name| {
+    let client = tokenwatch_wire::client::client(header(request.headers(), USER_AGENT), |name| {
         header(request.headers(), name)
     });
     let mut ticket = Ticket::open(&gateway, source, client);
@@ -68,7 +69,8 @@ pub(crate) async fn answer(
     if heard.target.endpoint == Endpoint::Realtime {
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
-        return crate::tunnel::open(settings, pool, ticket, heard, parts, upgrade).await;
+        // Boxed, so that ordinary requests do not carry its room.
+        return Box::pin(crate::tunnel::open(settings, pool, ticket, heard, parts, upgrade)).await;
     }
     let (parts, body) = request.into_parts();
     let prepared = match prepare(&settings, &mut ticket, &heard, &parts, body).await {
@@ -165,7 +167,7 @@ async fn prepare(
         |default: u64| heard.entry.policy.scope.payload_bytes_max.map_or(default, |max| max.min(default));
     let http = &settings.http;
     // Some upload routes also take JSON, which is then read like any other.
-    let is_json = header(&parts.headers, "content-type")
+    let is_json = header(&parts.headers, CONTENT_TYPE)
         .is_some_and(|kind| kind.trim_start().starts_with("application/json"));
     if heard.target.body == BodyKind::Upload && !is_json {
         // An upload may take as long as its answer: the body's own time is for what is held in memory.
@@ -223,7 +225,7 @@ fn prepare_json(
         DecodeError::TooLarge { .. } => Stop::because(Refusal::PayloadTooLarge, error.to_string()),
         _ => Stop::because(Refusal::BadBody, error.to_string()),
     };
-    let coding = Encoding::from_header(header(headers, "content-encoding")).map_err(wrong)?;
+    let coding = Encoding::from_header(header(headers, CONTENT_ENCODING)).map_err(wrong)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let plain = encoding::decode(&bytes, coding, limit).map_err(wrong)?;
     let dialect = heard.target.provider.dialect;
@@ -383,7 +385,7 @@ pub(crate) fn reprice(settings: &Settings, ticket: &mut Ticket, model: &str) {
 }
 
 /// The text of a header field, when it is text.
-pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, Method, Uri};
 use smol_str::SmolStr;
 use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::provider::{Dialect, Endpoint};
@@ -11,6 +11,8 @@ use tokenwatch_wire::route::{self, BodyKind};
 use crate::credential::{clean_query, mentions_key};
 use crate::refuse::Stop;
 use crate::settings::{Provider, Settings};
+
+static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// Where a request goes.
 pub(crate) struct Target {
@@ -72,5 +74,5 @@ fn choose<'a>(settings: &Settings, headers: &HeaderMap, path: &'a str) -> Option
 
 /// The dialect a caller speaks, from its path and headers; also decides the form of error bodies.
 pub(crate) fn guess_dialect(headers: &HeaderMap, path: &str) -> Dialect {
-    route::choose_dialect(path, headers.contains_key("anthropic-version")).unwrap_or(Dialect::OpenAi)
+    route::choose_dialect(path, headers.contains_key(&ANTHROPIC_VERSION)).unwrap_or(Dialect::OpenAi)
 }

@@ -51,8 +51,7 @@ pub(crate) async fn open(
     parts: Parts,
     client: OnUpgrade,
 ) -> Response<AnswerBody> {
-    let wanted =
-        header(&parts.headers, UPGRADE.as_str()).is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+    let wanted = header(&parts.headers, UPGRADE).is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
     if !wanted {
         let message = "This call needs an upgrade to a websocket.";
         return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, message));

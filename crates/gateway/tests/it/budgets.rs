@@ -258,6 +258,7 @@ fn budgets_can_answer_402_and_renew_with_the_day() {
     assert_eq!(events[1].outcome, Outcome::Refused(Refusal::Budget(BudgetWindow::Day)));
     rig.clock.advance(Duration::from_secs(86_400).as_secs());
     assert_eq!(ask(&rig, &secret, &body).status, 200);
+    rig.events(3);
     let view = rig.gateway.live.view_key(key_id(1), rig.clock_now()).unwrap();
     assert_eq!(view.spent_month.0, 2 * view.spent_day.0);
     assert!(rig.clock_now().0 > SECOND);
