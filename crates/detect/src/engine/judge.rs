@@ -31,6 +31,14 @@ impl Engine {
         if state.first_event().is_none() {
             return Verdict::FORWARD;
         }
+        let believed = state.believe(request.time);
+        let moved;
+        let request = if believed == request.time {
+            request
+        } else {
+            moved = RequestContext { time: believed, ..request.clone() };
+            &moved
+        };
         let features = Features::of(request);
         let novelty = state.known.compare(&features);
         if novelty.is_none() || state.is_trusted(request) {
