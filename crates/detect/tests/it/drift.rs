@@ -199,7 +199,7 @@ fn what_somebody_says_of_a_newcomer_outlasts_its_silence() {
         let call = stranger(&Call { time: day(FIRST).plus(HOUR), ..owner.call(FIRST) });
         assert_eq!(story.pass(FIRST, Mode::Enforce, By::Stranger, &call), Decision::Refuse);
         let context = story.outcome.alerts[0].1.actor.as_ref().unwrap().context.clone();
-        if let Some(says) = says.clone() {
+        if let Some(says) = says {
             say(&mut story, FIRST, context, says);
         }
         for at in FIRST..FIRST + 40 {
