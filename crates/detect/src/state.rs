@@ -217,7 +217,7 @@ impl KeyState {
     }
 
     /// The time at which a request counts: its own, or the key's when its own can not be believed. Otherwise a wrong
-    /// clock would make a grown key new, whom everybody may define, and a newcomer on trial old.
+    /// clock would make a grown key new, which everybody may define, and a newcomer on trial old.
     pub(crate) fn believe(&self, time: Timestamp) -> Timestamp {
         let is_odd = time.since(self.now) > AHEAD || self.now.since(time) > DAY;
         if self.born.is_some() && is_odd { self.now } else { time }
