@@ -1,6 +1,7 @@
 //! Time: the first hour of a key, its successor, events that come twice, late or with times that can not be, and
 //! owners whose clocks move.
 
+use proptest::prelude::*;
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::finding::{Decision, Feedback, Says, Tier};
 use tokenwatch_model::key::Workload;
@@ -265,6 +266,25 @@ fn a_stranger_is_one_whatever_the_clock_says() {
             story.pass_day(FIRST + 1, Mode::Enforce, owned(owner.day(FIRST + 1, false)));
             assert_eq!(story.outcome.owner_refused, 0, "{named}");
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_time_at_all_makes_a_stranger_the_owner(
+        micros in prop_oneof![any::<u64>(), 0..2 * day(FIRST).0, day(FIRST - 3).0..day(FIRST + 60).0],
+        times in 1usize..40,
+    ) {
+        let (mut owner, mut story) = Story::trained(Workload::Service, 54);
+        let call = Call { time: Timestamp(micros), ..stranger(&owner.call(FIRST)) };
+        for _ in 0..times {
+            prop_assert_eq!(story.pass(FIRST, Mode::Observe, By::Stranger, &call), Decision::Refuse);
+        }
+        prop_assert!(!story.knows(&call));
+        let told = Call { time: story.state.last_event(), ..call };
+        prop_assert_eq!(story.judge(&told), Decision::Refuse);
     }
 }
 
