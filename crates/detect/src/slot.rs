@@ -212,8 +212,14 @@ impl Slot {
         request_is: Novelty,
         slot_is: Novelty,
     ) {
-        if request.time.since(self.last_seen) > EPISODE_SILENCE {
+        let silence = request.time.since(self.last_seen);
+        if silence > EPISODE_SILENCE {
             self.close_episode();
+            if self.alerted {
+                // Evidence fades while a newcomer is here and does no harm. One that was told of and stays away for
+                // some weeks must not be served for that.
+                self.first_seen = self.first_seen.plus(silence);
+            }
         }
         if self.requests < SETTLING_REQUESTS && request.time.since(self.first_seen) < HOUR {
             self.identity.absorb(request, features, request_is, slot_is);

@@ -25,6 +25,8 @@ const LATE: u64 = 10 * MINUTE;
 const AHEAD: u64 = 40 * DAY;
 const STRAYS_AHEAD: u8 = 3;
 const STRAYS_BEHIND: u8 = 16;
+/// 2020-01-01: a clock that says less than this was never set, however long it goes on.
+const EARLIEST: Timestamp = Timestamp::from_seconds(1_577_836_800);
 
 /// Why bytes are not a key's state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +203,9 @@ impl KeyState {
             if self.strays < STRAYS_AHEAD {
                 return Timeliness::Stray;
             }
+            self.leap(time);
+        } else if time < EARLIEST && self.now >= EARLIEST {
+            return Timeliness::Stray;
         } else if self.now.since(time) > DAY {
             self.strays = self.strays.saturating_add(1);
             if self.strays < STRAYS_BEHIND {
@@ -215,10 +220,29 @@ impl KeyState {
         Timeliness::Current
     }
 
-    /// Many events in a row say that the key's time was wrong.
+    /// The time at which a request counts: its own, or the key's when its own can not be believed. Otherwise a wrong
+    /// clock would make a grown key new, which everybody may define, and a newcomer on trial old.
+    pub(crate) fn believe(&self, time: Timestamp) -> Timestamp {
+        let is_odd = time.since(self.now) > AHEAD || self.now.since(time) > DAY;
+        if self.born.is_some() && is_odd { self.now } else { time }
+    }
+
+    /// Several events in a row say that the key was silent for long: who came with them came now.
+    fn leap(&mut self, time: Timestamp) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.last_seen == self.now) {
+            if slot.first_seen == self.now {
+                slot.first_seen = time;
+            }
+            slot.last_seen = time;
+        }
+    }
+
+    /// Many events in a row say that the key's time was wrong. The key is as old as it was.
     fn rewind(&mut self, time: Timestamp) {
+        let age = self.born.map_or(0, |born| self.now.since(born));
+        let as_old = Timestamp(time.0.saturating_sub(age));
         self.now = time;
-        self.born = self.born.map(|born| born.min(time));
+        self.born = self.born.map(|born| if born <= time { born } else { as_old });
         self.churned = self.churned.min(time);
         self.active_hour = 0;
         self.windows = Windows::default();

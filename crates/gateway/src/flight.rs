@@ -1,12 +1,14 @@
 //! A request in flight, seen from outside its own task: what it is, and a way to cut it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use atomic_waker::AtomicWaker;
 use std::task::Context;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::id::ActorId;
-use tokenwatch_model::outcome::Cut;
+use tokenwatch_model::limit::BudgetWindow;
+use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::time::Timestamp;
 
 const RUNNING: u8 = 0;
@@ -19,6 +21,8 @@ pub(crate) struct Flight {
     /// Whose it is.
     pub(crate) actor: ActorId,
     cut: AtomicU8,
+    /// What requests of its key are told since the key ended.
+    barred: OnceLock<Refusal>,
     waker: AtomicWaker,
     /// Cost so far in nanodollars, written by the tap, for live views.
     pub(crate) cost_so_far: AtomicU64,
@@ -32,6 +36,7 @@ impl Flight {
             context,
             actor,
             cut: AtomicU8::new(RUNNING),
+            barred: OnceLock::new(),
             waker: AtomicWaker::new(),
             cost_so_far: AtomicU64::new(0),
             expires: AtomicU64::new(NEVER),
@@ -48,6 +53,22 @@ impl Flight {
         };
         let _ = self.cut.compare_exchange(RUNNING, code, Ordering::AcqRel, Ordering::Acquire);
         self.waker.wake();
+    }
+
+    /// Cuts the request because its whole key ended; new requests of the key are told the same.
+    pub(crate) fn bar(&self, refusal: Refusal) {
+        let _ = self.barred.set(refusal);
+        self.cut(if refusal == Refusal::Expired { Cut::Expired } else { Cut::Containment });
+    }
+
+    /// What a request that was cut before its answer began is told.
+    pub(crate) fn refusal(&self, cut: Cut) -> Refusal {
+        match cut {
+            Cut::Containment => self.barred.get().copied().unwrap_or(Refusal::ContextRefused),
+            Cut::Budget => Refusal::Budget(BudgetWindow::Total),
+            Cut::Shutdown => Refusal::Overloaded,
+            Cut::Expired => Refusal::Expired,
+        }
     }
 
     /// Whether it was cut, and why.
@@ -96,6 +117,22 @@ mod tests {
         flight.cut(Cut::Containment);
         flight.cut(Cut::Budget);
         assert_eq!(flight.is_cut(), Some(Cut::Containment));
+    }
+
+    #[test]
+    fn it_is_told_what_ended_its_key() {
+        for (refusal, cut) in [
+            (Refusal::Revoked, Cut::Containment),
+            (Refusal::Disabled, Cut::Containment),
+            (Refusal::Suspended, Cut::Containment),
+            (Refusal::Expired, Cut::Expired),
+        ] {
+            let flight = Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1));
+            assert_eq!(flight.refusal(Cut::Containment), Refusal::ContextRefused);
+            flight.bar(refusal);
+            assert_eq!(flight.is_cut(), Some(cut));
+            assert_eq!(flight.refusal(cut), refusal);
+        }
     }
 
     #[test]

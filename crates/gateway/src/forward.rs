@@ -13,7 +13,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use tokenwatch_model::account::Room;
-use tokenwatch_model::outcome::{Cut, Refusal, UpstreamFailure};
+use tokenwatch_model::outcome::{Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_wire::encoding::{self, Encoding};
 use tokenwatch_wire::tap::{Tap, TapConfig};
@@ -95,19 +95,20 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
     let (id, flight) = (ticket.id(), ticket.get().and_then(|open| open.flight.clone()));
     let (settings, dialect) = (sent.settings.clone(), sent.provider.dialect);
     let exchange = SeeThrough { running: Some(Box::pin(exchange(sent, request, ticket))), see_through };
-    match until_cut(flight, exchange).await {
+    match until_cut(flight.as_deref(), exchange).await {
         Ok(Exchanged::Answer(sent, ticket, response)) => pass_on(sent, ticket, response).await,
         Ok(Exchanged::Done(response)) => response,
-        Err(cut) => report_cut(&settings, dialect, id, cut),
+        Err(refusal) => report_cut(&settings, dialect, id, refusal),
     }
 }
 
-/// Waits for `future`, but no longer than until the request is cut; the future is then dropped.
-pub(crate) async fn until_cut<F: Future>(flight: Option<Arc<Flight>>, future: F) -> Result<F::Output, Cut> {
+/// Waits for `future`, but no longer than until the request is cut; the future is then dropped. What the caller is to
+/// be told instead is the error.
+pub(crate) async fn until_cut<F: Future>(flight: Option<&Flight>, future: F) -> Result<F::Output, Refusal> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
-        if let Some(cut) = flight.as_ref().and_then(|flight| flight.poll_cut(cx)) {
-            return Poll::Ready(Err(cut));
+        if let Some((flight, cut)) = flight.and_then(|flight| Some((flight, flight.poll_cut(cx)?))) {
+            return Poll::Ready(Err(flight.refusal(cut)));
         }
         future.as_mut().poll(cx).map(Ok)
     })

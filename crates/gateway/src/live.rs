@@ -216,14 +216,10 @@ impl Live {
             Some(live) => {
                 live.move_home(&self.homes, &entry);
                 live.entry = entry;
-                let cut = match live.entry.usable(now) {
-                    Ok(()) => None,
-                    Err(Refusal::Expired) => Some(Cut::Expired),
-                    Err(_) => Some(Cut::Containment),
-                };
+                let ended = live.entry.usable(now).err();
                 for InTheAir { flight, .. } in live.flights.values() {
                     flight.set_expiry(live.entry.expires);
-                    cut.into_iter().for_each(|cut| flight.cut(cut));
+                    ended.into_iter().for_each(|refusal| flight.bar(refusal));
                 }
             }
             None => {
@@ -249,14 +245,11 @@ impl Live {
         let Some(live) = shard.keys.get_mut(&key) else { return };
         live.contained.take(containments, now);
         for InTheAir { flight, .. } in live.flights.values() {
-            let forbidden =
-                live.contained.known().iter().filter(|c| c.in_force(now)).any(|c| match &c.action {
-                    Action::RefuseContext(context) => context.matches(&flight.context),
-                    Action::Suspend | Action::Revoke => true,
-                    Action::Watch | Action::Clamp(_) => false,
-                });
-            if forbidden {
-                flight.cut(Cut::Containment);
+            if let Err(denied) = check_containments(live.contained.known(), &flight.context, now) {
+                match denied.refusal {
+                    Refusal::ContextRefused => flight.cut(Cut::Containment),
+                    refusal => flight.bar(refusal),
+                }
             }
         }
     }
@@ -291,7 +284,7 @@ impl Live {
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
         // request is turned away rather than counted in an account that forgot what was spent.
         let mind = mind.as_mut().ok_or(Denied::plain(Refusal::Overloaded))?;
-        check_containments(containments, request)?;
+        check_containments(containments, request, now)?;
         let policy = &entry.policy;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
         let in_flight = InFlight { actor, watched: *watched };
@@ -427,13 +420,17 @@ impl Live {
     }
 }
 
-fn check_containments(containments: &[Containment], request: &RequestContext) -> Result<(), Denied> {
+fn check_containments(
+    containments: &[Containment],
+    request: &RequestContext,
+    now: Timestamp,
+) -> Result<(), Denied> {
     let denied = |refusal, containment: &Containment| Denied {
         refusal,
         retry_after_us: None,
         containment: Some(containment.reason.clone()),
     };
-    for containment in containments.iter().filter(|c| c.in_force(request.time)) {
+    for containment in containments.iter().filter(|c| c.in_force(now)) {
         match &containment.action {
             Action::Watch => {}
             Action::Revoke => return Err(denied(Refusal::Revoked, containment)),

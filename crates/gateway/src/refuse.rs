@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokenwatch_model::id::RequestId;
-use tokenwatch_model::limit::BudgetWindow;
-use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
+use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_wire::refuse::{self, Refused, Refusing};
 
@@ -87,14 +86,8 @@ pub(crate) fn report_cut(
     settings: &Settings,
     dialect: Dialect,
     id: RequestId,
-    cut: Cut,
+    refusal: Refusal,
 ) -> Response<AnswerBody> {
-    let refusal = match cut {
-        Cut::Containment => Refusal::ContextRefused,
-        Cut::Budget => Refusal::Budget(BudgetWindow::Total),
-        Cut::Shutdown => Refusal::Overloaded,
-        Cut::Expired => Refusal::Expired,
-    };
     let request_id = id.to_string();
     let refused = refuse::refuse(&Refusing {
         dialect,

@@ -89,10 +89,10 @@ pub(crate) async fn open(
         request.headers_mut().insert(credential_field(provider.dialect), value);
         request
     });
-    let reached = match until_cut(flight, reaching).await {
+    let reached = match until_cut(flight.as_deref(), reaching).await {
         Ok(reached) => reached,
         // The ticket ends as cut when it is dropped.
-        Err(cut) => return report_cut(&settings, provider.dialect, ticket.id(), cut),
+        Err(refusal) => return report_cut(&settings, provider.dialect, ticket.id(), refusal),
     };
     match reached {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -17,7 +17,7 @@ impl Engine {
     /// Decides about a request before it is forwarded. Reads the learned state and changes nothing.
     ///
     /// A request whose network and client are known to the key is never refused here, except on a canary
-    /// key. Requests in flight count as if they had been observed.
+    /// key and in a context that a person called a theft. Requests in flight count as if they had been observed.
     pub fn judge(
         &self,
         state: &KeyState,
@@ -31,15 +31,24 @@ impl Engine {
         if state.first_event().is_none() {
             return Verdict::FORWARD;
         }
+        let believed = state.believe(request.time);
+        let moved;
+        let request = if believed == request.time {
+            request
+        } else {
+            moved = RequestContext { time: believed, ..request.clone() };
+            &moved
+        };
         let features = Features::of(request);
         let novelty = state.known.compare(&features);
-        if novelty.is_none() || state.is_trusted(request) {
+        if state.is_trusted(request) {
             return Verdict::FORWARD;
         }
+        // Before what is known: a thief who had been learned is known by more than a person's word takes back.
         if state.is_stolen(request) {
             return refuse(profile.alert_days(), explain::stolen(request, profile.alert_days()));
         }
-        if !is_newcomer(novelty) || self.is_learning(state, profile, request.time) {
+        if novelty.is_none() || !is_newcomer(novelty) || self.is_learning(state, profile, request.time) {
             return Verdict::FORWARD;
         }
         self.judge_newcomer(state, profile, request, &features, novelty, in_flight)

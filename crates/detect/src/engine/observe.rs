@@ -1,5 +1,6 @@
 //! Observing one finished request: evidence, rules, learning, in this order.
 
+use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Finding, Tier};
 use tokenwatch_model::outcome::{Outcome, Refusal};
@@ -47,8 +48,18 @@ impl Engine {
         if !state.accept(event.key_seq) {
             return findings;
         }
-        let now = event.request.time;
-        let timeliness = state.advance(now);
+        let timeliness = state.advance(event.request.time);
+        let now = state.believe(event.request.time);
+        let moved;
+        let event = if now == event.request.time {
+            event
+        } else {
+            moved = UsageEvent {
+                request: RequestContext { time: now, ..event.request.clone() },
+                ..event.clone()
+            };
+            &moved
+        };
         self.pass_time(state, profile, timeliness);
         if profile.canary && !state.has_fired(rules::CANARY, 1) {
             state.note_fired(rules::CANARY, 1);

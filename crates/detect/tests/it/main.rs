@@ -3,12 +3,15 @@
 mod benign;
 mod classic;
 mod content;
+mod drift;
 mod hostile;
 mod invariants;
 mod newcomers;
 mod prowlers;
 mod rules;
 mod siblings;
+mod story;
 mod thefts;
 mod thieves;
+mod time;
 mod world;

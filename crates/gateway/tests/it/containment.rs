@@ -195,6 +195,26 @@ fn a_request_that_waits_for_its_answer_is_cut_too() {
 }
 
 #[test]
+fn a_request_that_waits_is_told_what_ended_its_key() {
+    let check = |told: &str, status: &str, end: &dyn Fn(&Rig)| {
+        let rig = rig();
+        let secret = rig.key();
+        let mut raw = rig.connect();
+        let body = chat(&json!({"max_tokens": 9})).to_string();
+        raw.write(raw_post(CHAT, &secret, &body, "x-mock-fail: hang\r\n"));
+        eventually("the provider has it", || rig.mock.requests() == 1);
+        end(&rig);
+        let read = raw.read_until(|read| read.contains(told));
+        assert!(read.starts_with(&format!("HTTP/1.1 {status}")), "{read}");
+    };
+    let put = |state| move |rig: &Rig| drop(rig.put_key(1, 2, state, None, Policy::default()));
+    check("key_revoked", "401", &put(KeyState::Revoked));
+    check("key_disabled", "403", &put(KeyState::Disabled));
+    check("key_suspended", "403", &|rig| rig.contain(1, 1, 1, Action::Suspend));
+    check("key_revoked", "401", &|rig| rig.contain(1, 1, 1, Action::Revoke));
+}
+
+#[test]
 fn a_whole_answer_is_broken_off_and_booked_whole() {
     let rig = rig();
     let secret = rig.key();
