@@ -179,6 +179,19 @@ impl App {
         let _ = self.keeper.0.send(Keep::Reconfigure(Box::new(config), Box::new(tables)));
     }
 
+    /// Waits, at most five seconds, until every request is booked, then until the responder has acted on what was found.
+    pub(crate) fn catch_up(&self) {
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            // First, because what a request showed is handed over right after it has left the list.
+            std::thread::sleep(Duration::from_millis(2));
+            if self.gateway.live.totals().in_flight == 0 || Instant::now() >= end {
+                break;
+            }
+        }
+        self.responder.0.catch_up();
+    }
+
     /// Stops accepting, lets running requests end, acts on the last findings, and writes everything out.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         drop(self.offer);

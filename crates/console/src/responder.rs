@@ -40,6 +40,8 @@ enum Message {
     Again(Box<Finding>),
     /// One that nobody is told of.
     Suppressed(Box<SuppressedAlert>),
+    /// Says when everything before it is done.
+    Mark(SyncSender<()>),
     Stop,
 }
 
@@ -80,6 +82,15 @@ impl ResponderHandle {
     pub fn found_again(&self, finding: Finding) {
         // A closed queue means that the thread is gone.
         let _ = self.queue.send(Message::Again(Box::new(finding)));
+    }
+
+    /// Waits until everything that was handed over before is done.
+    pub fn catch_up(&self) {
+        let (done, wait) = sync_channel(1);
+        // A closed queue means that the thread is gone: then nothing will be done any more.
+        if self.queue.send(Message::Mark(done)).is_ok() {
+            let _ = wait.recv();
+        }
     }
 
     /// Ends the thread once what waits is done.
@@ -159,6 +170,8 @@ impl Responder {
                         tracing::warn!(%error, "a suppressed alert can not be listed");
                     }
                 }
+                // Whoever asked may have gone meanwhile.
+                Ok(Message::Mark(done)) => drop(done.try_send(())),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }

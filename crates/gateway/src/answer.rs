@@ -313,9 +313,7 @@ impl Passing {
         {
             back.pool.give_back(&back.provider.origin, line);
         }
-        if let Some(settling) = self.settle(Outcome::Served, &summary) {
-            settling.after_this_step();
-        }
+        self.settle(Outcome::Served, &summary);
         self.done = true;
         Poll::Ready(last.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -323,7 +321,7 @@ impl Passing {
     fn broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let (_, summary) = self.finish_tap();
         self.stop();
-        drop(self.settle(Outcome::UpstreamFailed(UpstreamFailure::BodyBroken), &summary));
+        self.settle(Outcome::UpstreamFailed(UpstreamFailure::BodyBroken), &summary);
         Poll::Ready(Some(Err(AnswerError::Upstream)))
     }
 
@@ -339,7 +337,7 @@ impl Passing {
         let mut last = BytesMut::from(self.hand_on().unwrap_or_default());
         let (_, summary) = self.finish_tap();
         self.stop();
-        drop(self.settle(Outcome::Cut(cut), &summary));
+        self.settle(Outcome::Cut(cut), &summary);
         if event.is_empty() {
             return Some(Err(AnswerError::Cut));
         }
@@ -366,40 +364,15 @@ impl Passing {
         self.back = None;
     }
 
-    fn settle(&mut self, outcome: Outcome, summary: &TapSummary) -> Option<Settling> {
-        let mut ticket = self.ticket.take()?;
-        let open = ticket.get()?;
+    fn settle(&mut self, outcome: Outcome, summary: &TapSummary) {
+        let Some(mut ticket) = self.ticket.take() else { return };
+        let Some(open) = ticket.get() else { return };
         let consumed = consumed(&open.context, open.status, outcome, summary);
         open.completion = summary.completion;
         if let Some(model) = &summary.model {
             crate::path::reprice(&ticket_settings(&ticket), &mut ticket, model);
         }
-        Some(Settling { ticket: Some(ticket), outcome, consumed })
-    }
-}
-
-/// A request that is over but for its booking, which is done when this is dropped.
-struct Settling {
-    ticket: Option<Ticket>,
-    outcome: Outcome,
-    consumed: Consumed,
-}
-
-impl Settling {
-    /// Lets the last bytes go out first: the connection's task writes them before it gives way to another one. Until
-    /// then the request holds its reservation.
-    fn after_this_step(self) {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { drop(self) });
-        }
-    }
-}
-
-impl Drop for Settling {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.finish(self.outcome, self.consumed);
-        }
+        ticket.finish(outcome, consumed);
     }
 }
 

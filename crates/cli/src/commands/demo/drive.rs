@@ -75,6 +75,8 @@ pub(super) fn drive(
         driver.live = true;
         driver.play(plan, live, live_from, live_to, screen).await;
     });
+    // What the last requests showed is acted on after their answers.
+    world.catch_up();
     driver.take_alerts(screen);
     Ok(driver.score)
 }

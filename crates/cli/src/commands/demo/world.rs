@@ -120,6 +120,11 @@ impl World {
         Ok(Self { runtime, clock, address, keys, acted, app, provider, dir, keep: plan.keep })
     }
 
+    /// Waits until everything that was found has been acted on.
+    pub(super) fn catch_up(&self) {
+        self.app.catch_up();
+    }
+
     /// Stops everything; the state folder when it is kept.
     pub(super) fn end(self) -> anyhow::Result<Option<PathBuf>> {
         self.app.stop()?;
