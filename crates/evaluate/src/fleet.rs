@@ -41,6 +41,16 @@ pub struct FleetWorld {
 }
 
 impl FleetWorld {
+    /// How many real clients there are.
+    ///
+    /// # Errors
+    ///
+    /// When the bundled tables are damaged.
+    pub fn clients() -> Result<usize, ReadClientsError> {
+        let options = FleetOptions { keys_per_client: 1, ..FleetOptions::default() };
+        Ok(Fleet::new(0, &options)?.keys().len())
+    }
+
     /// Makes the fleet.
     ///
     /// # Errors
@@ -52,7 +62,7 @@ impl FleetWorld {
             pace: settings.pace,
             ..FleetOptions::default()
         };
-        let clients = Fleet::new(settings.seed, &options(1))?.keys().len() as u32;
+        let clients = Self::clients()? as u32;
         let each = settings.keys.div_ceil(clients.max(1)).max(1);
         let keys = choose(&Fleet::new(settings.seed, &options(each))?, settings);
         let about = |key: &FleetKey| WorldKey {
