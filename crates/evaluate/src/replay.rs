@@ -132,7 +132,7 @@ impl Replay {
         let offered = event.cost;
         let is_refused = now >= score_from && run.refuses(&self.engine, &event);
         if is_refused {
-            event = refused(event);
+            refuse(&mut event);
         }
         let findings = self.engine.observe(&mut run.state, &run.profile, &event);
         self.owners.follow(&mut run.member, &event, &run.state);
@@ -252,16 +252,13 @@ impl KeyRun {
     }
 }
 
-/// A served request as one that was refused.
-pub(crate) fn refused(event: UsageEvent) -> UsageEvent {
+/// Makes of a served request one that was refused.
+fn refuse(event: &mut UsageEvent) {
     let refusal = Refusal::Judged;
-    UsageEvent {
-        outcome: Outcome::Refused(refusal),
-        status: refusal.status(),
-        usage: TokenUsage::default(),
-        usage_source: UsageSource::None,
-        cost: NanoUsd::ZERO,
-        price_source: PriceSource::None,
-        ..event
-    }
+    event.outcome = Outcome::Refused(refusal);
+    event.status = refusal.status();
+    event.usage = TokenUsage::default();
+    event.usage_source = UsageSource::None;
+    event.cost = NanoUsd::ZERO;
+    event.price_source = PriceSource::None;
 }

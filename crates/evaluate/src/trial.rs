@@ -223,10 +223,9 @@ impl Trial<'_> {
         let mut trial =
             MethodTrial { days: vec![0.0; self.options.score_days as usize], ..MethodTrial::default() };
         let mut watch = contestant.method.watch(&about.profile);
-        let taught = self.world.start().plus(u64::from(self.options.teach_days) * DAY);
-        // Nobody is refused while nothing is stolen, as far as anybody counts.
+        // Refusals are counted while thefts run only.
         let engine = contestant.engine.as_ref().filter(|_| !self.attacks.is_empty());
-        let mut refusals = Refusals::new(engine, &about.profile, taught, thresholds);
+        let mut refusals = Refusals::new(engine, &about.profile, thresholds);
         let mut next = 0;
         // From one branch to the next, so that the clock is read seldom.
         for branch in branches.iter().map(Some).chain([None]) {

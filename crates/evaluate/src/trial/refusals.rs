@@ -2,9 +2,9 @@
 //!
 //! A method that only scores would refuse a request whose score before it is forwarded reaches the threshold. The
 //! layered detector's score tells of an episode once, but the gateway refuses all of it; so for each threshold an engine
-//! that is set to it lives through the same events as a gateway in `contain` mode: what it refuses teaches it nothing.
+//! that is set to it sees the same events, and its verdict on each request of the owner counts.
 //!
-//! Invariant: days that teach are never refused.
+//! Invariant: nothing is stopped, here as in the scores: what is refused is taken in as served, the thief's requests too.
 
 use std::sync::Arc;
 
@@ -12,52 +12,39 @@ use tokenwatch_detect::method::Scores;
 use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::Decision;
-use tokenwatch_model::time::Timestamp;
-
-use crate::replay::refused;
 
 /// Who refuses, at each threshold of interest.
 #[derive(Clone)]
 pub(super) enum Refusals<'a> {
     ByScore(&'a [f64]),
-    ByEngine(Vec<Gateway>),
+    ByEngine(Vec<Judge>),
 }
 
-/// A gateway that is set to one threshold.
+/// An engine that is set to one threshold.
 #[derive(Clone)]
-pub(super) struct Gateway {
+pub(super) struct Judge {
     engine: Arc<Engine>,
     profile: KeyProfile,
     state: KeyState,
-    /// From when on it refuses.
-    from: Timestamp,
 }
 
 impl<'a> Refusals<'a> {
-    /// By the engine if the method has one, otherwise by scores. Nothing is refused before `from`.
-    pub(super) fn new(
-        engine: Option<&Arc<Engine>>,
-        profile: &KeyProfile,
-        from: Timestamp,
-        thresholds: &'a [f64],
-    ) -> Self {
+    /// By the engine if the method has one, otherwise by scores.
+    pub(super) fn new(engine: Option<&Arc<Engine>>, profile: &KeyProfile, thresholds: &'a [f64]) -> Self {
         let Some(engine) = engine else { return Self::ByScore(thresholds) };
-        let gateway = |days: &f64| Gateway {
+        let judge = |days: &f64| Judge {
             engine: Arc::clone(engine),
             // A threshold of almost nothing is a budget beyond any number, which the profile would not believe.
             profile: KeyProfile { false_alarms_per_year: (365.0 / days).min(1e9), ..profile.clone() },
             state: KeyState::new(),
-            from,
         };
-        Self::ByEngine(thresholds.iter().map(gateway).collect())
+        Self::ByEngine(thresholds.iter().map(judge).collect())
     }
 
-    /// Takes in an event that nobody counts.
+    /// Takes in an event whose verdict nobody asks for.
     pub(super) fn pass(&mut self, event: &UsageEvent) {
-        if let Self::ByEngine(gateways) = self {
-            gateways.iter_mut().for_each(|gateway| {
-                gateway.see(event);
-            });
+        if let Self::ByEngine(judges) = self {
+            judges.iter_mut().for_each(|judge| judge.pass(event));
         }
     }
 
@@ -69,48 +56,45 @@ impl<'a> Refusals<'a> {
                     *refused += u64::from(scores.before >= *threshold);
                 }
             }
-            Self::ByEngine(gateways) => {
-                for (refused, gateway) in refused.iter_mut().zip(gateways) {
-                    *refused += u64::from(gateway.see(event));
+            Self::ByEngine(judges) => {
+                for (refused, judge) in refused.iter_mut().zip(judges) {
+                    *refused += u64::from(judge.refuses(event));
+                    judge.pass(event);
                 }
             }
         }
     }
 }
 
-impl Gateway {
-    /// Judges a request, takes in what became of it, and says whether it was refused.
-    fn see(&mut self, event: &UsageEvent) -> bool {
-        let judge =
-            || self.engine.judge(&self.state, &self.profile, &event.request, InFlight::default()).decision;
-        let is_judged = event.request.time >= self.from && event.outcome.was_forwarded();
-        let is_refused = is_judged && judge() == Decision::Refuse;
-        if is_refused {
-            drop(self.engine.observe(&mut self.state, &self.profile, &refused(event.clone())));
-        } else {
-            drop(self.engine.observe(&mut self.state, &self.profile, event));
-        }
-        is_refused
+impl Judge {
+    /// Whether a request is refused that others let pass.
+    fn refuses(&self, event: &UsageEvent) -> bool {
+        let verdict = || self.engine.judge(&self.state, &self.profile, &event.request, InFlight::default());
+        event.outcome.was_forwarded() && verdict().decision == Decision::Refuse
+    }
+
+    fn pass(&mut self, event: &UsageEvent) {
+        drop(self.engine.observe(&mut self.state, &self.profile, event));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokenwatch_model::time::{DAY, Timestamp};
+
     use super::*;
     use crate::testing::{Tiny, event};
     use crate::world::World as _;
 
-    /// Refused of the thief's requests and of the owner's, by the engine at two thresholds, when a stranger comes on
-    /// the ninth day.
+    /// Refused of a second caller's requests and of the first one's, by the engine at two thresholds, when the second
+    /// comes beside the first on the ninth day.
     fn counts(of_stranger: impl Fn(&mut UsageEvent)) -> (Vec<u64>, Vec<u64>) {
         let world = Tiny::new(3, 1, 1);
-        let from = world.start().plus(7 * tokenwatch_model::time::DAY);
         let engine = Arc::new(Engine::default());
-        let mut refusals = Refusals::new(Some(&engine), &KeyProfile::default(), from, &[1_460.0, 36_000.0]);
-        let (before, after): (Vec<UsageEvent>, Vec<UsageEvent>) = world
-            .events(0, 10)
-            .into_iter()
-            .partition(|event| event.request.time < from.plus(tokenwatch_model::time::DAY));
+        let mut refusals = Refusals::new(Some(&engine), &KeyProfile::default(), &[1_460.0, 36_000.0]);
+        let comes = world.start().plus(8 * DAY);
+        let (before, after): (Vec<UsageEvent>, Vec<UsageEvent>) =
+            world.events(0, 10).into_iter().partition(|event| event.request.time < comes);
         before.iter().for_each(|event| refusals.pass(event));
         let (mut thief, mut owner) = (vec![0; 2], vec![0; 2]);
         for clean in &after {
@@ -142,8 +126,7 @@ mod tests {
 
     #[test]
     fn without_an_engine_scores_before_forwarding_refuse() {
-        let mut refusals =
-            Refusals::new(None, &KeyProfile::default(), Timestamp::default(), &[2.0, 5.0, 9.0]);
+        let mut refusals = Refusals::new(None, &KeyProfile::default(), &[2.0, 5.0, 9.0]);
         let mut refused = vec![0; 3];
         for before in [3.0, 7.0] {
             refusals.count(&event(1, Timestamp::default()), Scores { before, after: 0.0 }, &mut refused);

@@ -44,18 +44,19 @@ impl Contest {
             args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
             "--rates: false alarms per key-day between 0 and 1, such as 0.001"
         );
-        let options = options_of(args);
-        let world = world_of(args, &options)?;
+        let all = FleetWorld::every_attack();
         if args.attacks.iter().any(|name| name == "list") {
-            for attack in world.attacks() {
+            for attack in &all {
                 let line = format!("{:<22} {:<11} {}", attack.name, attack.group.name(), attack.description);
                 output::line(&line);
             }
             return Ok(None);
         }
-        let names = world.attacks().iter().map(|attack| attack.name);
+        let names = all.iter().map(|attack| attack.name);
         let attacks =
             choose("--attacks", &args.attacks, names)?.into_iter().map(|(place, _)| place).collect();
+        let options = options_of(args);
+        let world = world_of(args, &options)?;
         let methods = methods.into_iter().map(|(_, name)| name).collect();
         let crew = Crew::new(args.threads);
         let changes = (0..world.changes().len()).collect();

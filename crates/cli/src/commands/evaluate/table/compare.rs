@@ -10,28 +10,32 @@ use crate::output;
 pub(super) fn table(report: &Report) -> Option<String> {
     let groups: Vec<Group> = groups(report).into_iter().map(|(group, _)| group).collect();
     let names: Vec<String> = groups.iter().map(|group| group.name().to_uppercase()).collect();
-    let ours: Vec<String> = names.iter().map(|name| format!("LAYERED: {name}")).collect();
     let is_beside = report.comparison.iter().flat_map(|method| &method.rows).any(|row| row.layered.is_some());
     let mut headings = vec!["METHOD", "SET FOR", "FALSE ALARMS"];
     headings.extend(names.iter().map(String::as_str));
-    headings.extend(["A BURST IS FOUND", "AFTER", "AN EVENT", "PUBLISHED"]);
+    headings.extend(["BURST", "AFTER", "AN EVENT"]);
     if is_beside {
-        headings.push("LAYERED: FALSE ALARMS");
-        headings.extend(ours.iter().map(String::as_str));
+        headings.push("| LAYERED");
+        headings.extend(names.iter().map(String::as_str));
     }
+    headings.push("PUBLISHED");
     let row = |method: &Compared, at: &ComparedAt| {
         let mut row = vec![method.method.to_owned(), set_for(at), percent(at.level.false_alarms.share)];
         row.extend(found(&at.level, &groups));
         row.extend(burst(at.level.burst.as_ref()));
-        row.push(format!("{:.4} ms", method.ms_per_event));
-        row.push(method.published.as_ref().map_or("-".to_owned(), published));
+        row.push(format!("{:.2} µs", method.ms_per_event * 1_000.0));
         if is_beside {
             let beside = at.layered.as_ref();
-            row.push(beside.map_or("-".to_owned(), |level| percent(level.false_alarms.share)));
+            row.push(
+                beside.map_or("| -".to_owned(), |level| format!("| {}", percent(level.false_alarms.share))),
+            );
             row.extend(
                 beside.map_or_else(|| vec!["-".to_owned(); groups.len()], |level| found(level, &groups)),
             );
         }
+        // Said once.
+        let is_first = method.rows.first().is_some_and(|first| std::ptr::eq(first, at));
+        row.push(method.published.as_ref().filter(|_| is_first).map_or(String::new(), published));
         row
     };
     let rows: Vec<Vec<String>> = report
@@ -41,8 +45,9 @@ pub(super) fn table(report: &Report) -> Option<String> {
         .collect();
     (report.comparison.len() > 1).then(|| {
         format!(
-            "Method by method: false alarms a clean key-day of unseen clients, mean share of thefts found; requests and \
-             time until a burst is found, median; processor time an event in line\n{}",
+            "Method by method: false alarms a clean key-day of unseen clients, mean share of thefts found, share of \
+             bursts found and after how many requests and how long (medians), processor time an event; beside it the \
+             layered detector, calibrated for as many false alarms\n{}",
             output::table(&headings, &rows)
         )
     })
@@ -68,7 +73,7 @@ fn found(level: &Level, groups: &[Group]) -> Vec<String> {
 fn burst(burst: Option<&Burst>) -> [String; 2] {
     let Some(burst) = burst else { return ["-".to_owned(), "-".to_owned()] };
     let after = match (burst.requests.median, burst.seconds.median) {
-        (Some(requests), Some(span)) => format!("{requests:.0} requests, {}", seconds(span)),
+        (Some(requests), Some(span)) => format!("{requests:.0} / {}", seconds(span)),
         _ => "-".to_owned(),
     };
     [percent(burst.found.share), after]
