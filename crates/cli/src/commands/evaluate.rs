@@ -31,8 +31,8 @@ pub(crate) struct Args {
     /// Simulated keys that thefts are put on [default: 300, with --quick 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     keys: Option<u32>,
-    /// Keys of other clients that give thresholds, without thefts: four key-days each. A rate of 0.1 % rests on a
-    /// score beyond the highest only above 1,000 key-days, and stands firm from 20,000 on [default: 5250, with --quick 60]
+    /// Keys of other clients that thresholds come from, four clean key-days each; a rate of 0.1 % wants some 20,000
+    /// key-days [default: 5250, with --quick 60]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     calibration_keys: Option<u32>,
     /// Further keys of the judged clients on which false alarms alone are counted [default: 5250, with --quick 60]
