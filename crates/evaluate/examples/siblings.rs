@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, seed_of, start_of};
-use tokenwatch_evaluate::siblings::WithSiblings;
+use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
 use tokenwatch_evaluate::world::{Group, World};
 use tokenwatch_model::context::{RequestContext, SiblingsKnow};
 use tokenwatch_model::time::DAY;
@@ -121,9 +121,9 @@ fn main() {
         let Ok(world) = FleetWorld::new(&settings) else { return };
         let mut world = WithSiblings::new(world);
         let options = Options { seed, ..Options::default() };
-        for owner in world.owners() {
-            let history = world.history(&owner, options.end_day());
-            world.put(&owner, history);
+        let all: Vec<usize> = (0..world.keys().len()).collect();
+        for owner in by_owner(&world, &all) {
+            world.ask(&owner, options.end_day());
         }
         for key in 0..world.keys().len() {
             count(&world, &options, key, &mut counts);

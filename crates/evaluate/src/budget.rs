@@ -4,28 +4,27 @@ use std::sync::Arc;
 
 use tokenwatch_detect::method::{Layered, Method as _};
 use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_model::event::UsageEvent;
 
-use crate::blank::Blank;
 use crate::plan::Options;
-use crate::world::World;
 
 /// Scored clean days of a key with an alarm, for each of the options' budgets. The key is set to the budget, so that
-/// everything the detector does on an alarm of its own happens too.
-pub fn alarm_days(world: &dyn World, options: &Options, key: usize) -> Vec<u64> {
-    let Some(about) = world.keys().get(key) else { return Vec::new() };
-    let mut events = world.events(key, options.end_day());
-    if options.only_real
-        && let Some(blank) = Blank::of(&events)
-    {
-        events.iter_mut().for_each(|event| blank.apply(event));
-    }
-    let first_day = world.start().day() + options.teach_days;
-    let layered = Layered::new(Arc::new(Engine::default()));
+/// everything the detector does on an alarm of its own happens too. `clean` are its clean events, `start_day` is
+/// day 0, counted from 1970.
+pub fn alarm_days(
+    engine: &Arc<Engine>,
+    options: &Options,
+    profile: &KeyProfile,
+    clean: &[UsageEvent],
+    start_day: u32,
+) -> Vec<u64> {
+    let first_day = start_day + options.teach_days;
+    let layered = Layered::new(Arc::clone(engine));
     let count = |&days: &f64| {
-        let profile = KeyProfile { false_alarms_per_year: 365.0 / days, ..about.profile.clone() };
+        let profile = KeyProfile { false_alarms_per_year: 365.0 / days, ..profile.clone() };
         let mut watch = layered.watch(&profile);
         let mut alarms = vec![false; options.score_days as usize];
-        for event in &events {
+        for event in clean {
             let is_alarm = watch.see(event).max() >= profile.alert_days();
             let day = event.request.time.day().wrapping_sub(first_day) as usize;
             if let Some(alarm) = alarms.get_mut(day) {

@@ -41,6 +41,26 @@ pub struct FleetWorld {
 }
 
 impl FleetWorld {
+    /// How many real clients there are.
+    ///
+    /// # Errors
+    ///
+    /// When the bundled tables are damaged.
+    pub fn clients() -> Result<usize, ReadClientsError> {
+        let options = FleetOptions { keys_per_client: 1, ..FleetOptions::default() };
+        Ok(Fleet::new(0, &options)?.keys().len())
+    }
+
+    /// A key for one use.
+    fn key(&self, place: usize) -> Option<FleetKey> {
+        self.keys.get(place).map(FleetKey::apart)
+    }
+
+    /// The thefts that can be put on any fleet.
+    pub fn every_attack() -> Vec<Attack> {
+        thefts().map(attack).collect()
+    }
+
     /// Makes the fleet.
     ///
     /// # Errors
@@ -52,7 +72,7 @@ impl FleetWorld {
             pace: settings.pace,
             ..FleetOptions::default()
         };
-        let clients = Fleet::new(settings.seed, &options(1))?.keys().len() as u32;
+        let clients = Self::clients()? as u32;
         let each = settings.keys.div_ceil(clients.max(1)).max(1);
         let keys = choose(&Fleet::new(settings.seed, &options(each))?, settings);
         let about = |key: &FleetKey| WorldKey {
@@ -68,18 +88,21 @@ impl FleetWorld {
         };
         let change =
             |change: &fleet::Change| Change { name: change.name(), description: change.description() };
-        // The fifteen that other evaluations have too come first, then those that follow one report each.
-        let documented = Theft::ALL.iter().filter(|theft| !Theft::REFERENCE.contains(theft));
-        let thefts: Vec<Theft> = Theft::REFERENCE.iter().chain(documented).copied().collect();
         Ok(Self {
             about: keys.iter().map(about).collect(),
             keys,
-            attacks: thefts.iter().copied().map(attack).collect(),
-            thefts,
+            attacks: Self::every_attack(),
+            thefts: thefts().collect(),
             theft_requests_max: settings.theft_requests_max,
             changes: fleet::Change::HARD.iter().map(change).collect(),
         })
     }
+}
+
+/// The fifteen that other evaluations have too come first, then those that follow one report each.
+fn thefts() -> impl Iterator<Item = Theft> {
+    let documented = Theft::ALL.iter().filter(|theft| !Theft::REFERENCE.contains(theft));
+    Theft::REFERENCE.iter().chain(documented).copied()
 }
 
 fn attack(theft: Theft) -> Attack {
@@ -129,7 +152,7 @@ impl World for FleetWorld {
     }
 
     fn events(&self, key: usize, to_day: u32) -> Vec<UsageEvent> {
-        self.keys.get(key).map(|key| key.events(0, to_day.into()).collect()).unwrap_or_default()
+        self.key(key).map(|key| key.events(0, to_day.into()).collect()).unwrap_or_default()
     }
 
     fn theft(
@@ -141,7 +164,7 @@ impl World for FleetWorld {
         end: Timestamp,
     ) -> Vec<UsageEvent> {
         let limits = TheftLimits { events_max: self.theft_requests_max, until_ms: end.ms() };
-        let stolen = self.keys.get(key).zip(self.thefts.get(attack));
+        let stolen = self.key(key).zip(self.thefts.get(attack));
         stolen.map(|(key, &theft)| key.theft(theft, seed, start.ms(), limits)).unwrap_or_default()
     }
 
@@ -153,7 +176,7 @@ impl World for FleetWorld {
         at: Timestamp,
         to_day: u32,
     ) -> Option<Vec<UsageEvent>> {
-        let key = self.keys.get(key)?;
+        let key = self.key(key)?;
         let change = *fleet::Change::HARD.get(change)?;
         let changed = || {
             let events = key.with_change(change, at.ms(), seed).events(fleet::day_of(at.ms()), to_day.into());

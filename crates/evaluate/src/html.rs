@@ -9,6 +9,7 @@ use crate::stats::{Estimate, Share};
 use crate::trial::Trace;
 use crate::world::Group;
 
+mod compare;
 mod plot;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub fn page(report: &Report) -> String {
     for part in [
         headline(report),
         methods(report),
+        compare::section(report),
         curves(report),
         budgets(report),
         delays(report),
@@ -117,15 +119,16 @@ fn headline(report: &Report) -> String {
         ""
     };
     format!(
-        "<h1>How good detection is</h1>\n<p>{} thefts on {} keys of {} real clients, judged by {} clean key-days. \
-         Thresholds and trained methods come from {} keys of {} other clients ({} key-days). Days 0 to {} teach, the \
+        "<h1>How good detection is</h1>\n<p>{} thefts on {} keys of {} real clients, false alarms on {} clean key-days of \
+         {} keys of theirs. Thresholds and trained methods come from {} keys of {} other clients ({} key-days). Days 0 to {} teach, the \
          {} after them are scored. Seed {}.{looks}</p>\n<p>Volumes, times and token sizes are real; networks, \
          software, prompts, harmless changes and thefts are simulated. Intervals are of 95 %: Wilson's for key-days, \
          resampled clients for thefts.</p>\n",
         thefts,
         protocol.test.keys,
         protocol.test.clients,
-        protocol.test.key_days,
+        protocol.test.key_days + protocol.clean.key_days,
+        protocol.test.keys + protocol.clean.keys,
         protocol.calibration.keys,
         protocol.calibration.clients,
         protocol.calibration.key_days,

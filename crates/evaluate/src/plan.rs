@@ -21,6 +21,13 @@ pub struct Options {
     pub score_days: u32,
     /// Share of the clients that calibrate.
     pub calibration_share: f64,
+    /// Keys of those that give thresholds and train; all of them when nothing is said. Clean traffic alone is cheap, and
+    /// a rate needs many more clean key-days than `1 / rate`.
+    pub calibration_keys: Option<u32>,
+    /// Keys of the others that thefts are put on; all of them when nothing is said.
+    pub test_keys: Option<u32>,
+    /// Further keys of the others on which false alarms alone are counted.
+    pub clean_keys: u32,
     /// False alarms per key-day that thresholds are calibrated for, rising.
     pub rates: Vec<f64>,
     /// Stated budgets of the layered detector that are checked, in days a false alarm.
@@ -40,6 +47,9 @@ impl Default for Options {
             teach_days: 7,
             score_days: 4,
             calibration_share: 0.5,
+            calibration_keys: None,
+            test_keys: None,
+            clean_keys: 0,
             rates: vec![0.001, 0.01],
             budgets: vec![100.0, 300.0, 1_000.0, 2_000.0, 3_000.0],
             resamples: 1_000,
@@ -61,13 +71,15 @@ impl Options {
 pub struct Plan {
     /// Keys that thresholds and trained methods come from, rising.
     pub calibration: Vec<usize>,
-    /// Keys that methods are judged by, rising.
+    /// Keys that thefts are put on, rising; false alarms are counted on their clean days.
     pub test: Vec<usize>,
+    /// Further keys of the same clients, on which false alarms alone are counted, rising.
+    pub clean: Vec<usize>,
 }
 
 impl Plan {
     /// Splits a world by client. Clients are shuffled by the seed, and the first share of them calibrates; with at
-    /// least two clients neither side is empty.
+    /// least two clients neither side is empty. Of each side the first keys are taken, in the order of the world.
     pub fn new(world: &dyn World, options: &Options) -> Self {
         let mut clients: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, key) in world.keys().iter().enumerate() {
@@ -75,15 +87,25 @@ impl Plan {
         }
         let mut clients: Vec<Vec<usize>> = clients.into_values().collect();
         shuffle(&mut clients, &mut Rng::new(options.seed).fork("split"));
-        let wanted = (clients.len() as f64 * options.calibration_share).round() as usize;
-        let wanted = wanted.clamp(1.min(clients.len()), clients.len().saturating_sub(1).max(1));
-        let test: Vec<Vec<usize>> = clients.split_off(wanted.min(clients.len()));
+        let test: Vec<Vec<usize>> = clients.split_off(Self::calibrating(clients.len(), options));
         let sorted = |groups: Vec<Vec<usize>>| {
             let mut keys: Vec<usize> = groups.into_iter().flatten().collect();
             keys.sort_unstable();
             keys
         };
-        Self { calibration: sorted(clients), test: sorted(test) }
+        let most = |keys: Option<u32>| keys.map_or(usize::MAX, |keys| keys as usize);
+        let mut calibration = sorted(clients);
+        calibration.truncate(most(options.calibration_keys));
+        let mut test = sorted(test);
+        let mut clean = test.split_off(most(options.test_keys).min(test.len()));
+        clean.truncate(options.clean_keys as usize);
+        Self { calibration, test, clean }
+    }
+
+    /// How many of so many clients calibrate.
+    pub fn calibrating(clients: usize, options: &Options) -> usize {
+        let wanted = (clients as f64 * options.calibration_share).round() as usize;
+        wanted.clamp(1.min(clients), clients.saturating_sub(1).max(1)).min(clients)
     }
 }
 
@@ -121,6 +143,7 @@ mod tests {
             let options = Options { seed, calibration_share: share, ..Options::default() };
             let plan = Plan::new(&world, &options);
             prop_assert_eq!(plan.calibration.len() + plan.test.len(), clients * each);
+            prop_assert!(plan.clean.is_empty());
             prop_assert!(!plan.calibration.is_empty() && !plan.test.is_empty());
             for &a in &plan.calibration {
                 for &b in &plan.test {
@@ -128,6 +151,19 @@ mod tests {
                 }
             }
             prop_assert_eq!(Plan::new(&world, &options), plan);
+        }
+
+        #[test]
+        fn each_population_has_its_own_size(seed: u64, sizes in (1u32..5, 1u32..5, 0u32..5)) {
+            let world = Tiny::new(seed, 6, 4);
+            let whole = Options { seed, ..Options::default() };
+            let (calibration_keys, test_keys) = (Some(sizes.0), Some(sizes.1));
+            let plan = Plan::new(&world, &Options { calibration_keys, test_keys, clean_keys: sizes.2, ..whole.clone() });
+            let lengths = [&plan.calibration, &plan.test, &plan.clean].map(Vec::len);
+            prop_assert_eq!(lengths, [sizes.0, sizes.1, sizes.2].map(|size| size as usize));
+            let whole = Plan::new(&world, &whole);
+            let judged: Vec<usize> = plan.test.into_iter().chain(plan.clean).collect();
+            prop_assert!(whole.calibration.starts_with(&plan.calibration) && whole.test.starts_with(&judged));
         }
 
         #[test]

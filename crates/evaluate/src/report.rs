@@ -12,11 +12,13 @@ use crate::threshold::calibrate;
 use crate::trial::{Contestant, KeyTrial, MethodTrial, Trace};
 use crate::world::{Attack, Group, World};
 
+mod compare;
 mod curve;
 mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use compare::{Burst, Compared, ComparedAt, Level, Published};
 use tally::Tally;
 
 /// Everything.
@@ -32,6 +34,8 @@ pub struct Report {
     pub budgets: Vec<BudgetCheck>,
     /// Scores over time of some thefts, for drawing.
     pub traces: Vec<Trace>,
+    /// Method beside method at equal false alarms.
+    pub comparison: Vec<Compared>,
 }
 
 /// How it was done, and on how much.
@@ -42,8 +46,10 @@ pub struct Protocol {
     pub options: Options,
     /// The side that thresholds and trained methods come from.
     pub calibration: Side,
-    /// The side that methods are judged by.
+    /// The side that methods are judged by: thefts, and false alarms on their clean days.
     pub test: Side,
+    /// Further keys of that side's clients: false alarms only.
+    pub clean: Side,
 }
 
 /// One side of the split.
@@ -91,7 +97,7 @@ pub struct MethodReport {
     pub curve: Vec<CurvePoint>,
 }
 
-/// What a method costs to run, measured on the clean days of the test keys.
+/// What a method costs to run, measured on the clean days of the keys that it is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MethodCost {
     /// Processor time of an event; 0 when nobody measured.
@@ -121,7 +127,7 @@ pub struct PointReport {
     /// The threshold.
     #[serde(flatten)]
     pub point: Point,
-    /// Clean key-days of test keys with an alarm.
+    /// Clean key-days of test keys and further keys of their clients with an alarm.
     pub false_alarms: Share,
     /// The same of calibration keys.
     pub calibration_alarms: Share,
@@ -226,7 +232,7 @@ pub struct BudgetCheck {
     pub days: f64,
     /// False alarms per key-day that are stated.
     pub stated: f64,
-    /// What test keys saw when they were set to that budget.
+    /// What test keys and further keys of their clients saw when they were set to that budget.
     pub realised: Share,
 }
 
@@ -300,8 +306,8 @@ pub struct Parts<'a> {
     pub calibration: &'a [KeyTrial],
     /// Trials of the test keys, in their order.
     pub test: &'a [KeyTrial],
-    /// What became of stated budgets.
-    pub budgets: Vec<BudgetCheck>,
+    /// Trials of the further keys of their clients, in their order.
+    pub clean: &'a [KeyTrial],
     /// Scores over time of some thefts.
     pub traces: Vec<Trace>,
 }
@@ -309,27 +315,53 @@ pub struct Parts<'a> {
 impl Report {
     /// Computes every figure.
     pub fn build(parts: Parts<'_>) -> Self {
-        let Parts { world, options, plan, contestants, points, calibration, test, budgets, traces } = parts;
+        let Parts { world, options, plan, contestants, points, calibration, test, clean, traces } = parts;
+        let judged = || test.iter().chain(clean);
         let protocol = Protocol {
             options: options.clone(),
             calibration: side(world, &plan.calibration, calibration, options),
             test: side(world, &plan.test, test, options),
+            clean: side(world, &plan.clean, clean, options),
         };
-        let methods = contestants.iter().zip(points).enumerate().map(|(place, (contestant, points))| {
-            let tally = Tally::new(world, test, place);
+        let tallies: Vec<Tally<'_>> =
+            (0..contestants.len()).map(|place| Tally::new(world, judged(), place)).collect();
+        let method = |(place, ((contestant, points), tally)): (usize, ((&Contestant, &Vec<Point>), _))| {
             let report = |(index, point): (usize, &Point)| {
-                point_report(&tally, index, point, days_of(calibration, place), options)
+                point_report(tally, index, point, days_of(calibration, place), options)
             };
             MethodReport {
                 method: contestant.method.id(),
                 unit: contestant.method.unit(),
-                cost: method_cost(test, place),
+                cost: method_cost(judged(), place),
                 points: points.iter().enumerate().map(report).collect(),
-                curve: curve::curve(&tally),
+                curve: curve::curve(tally),
             }
-        });
-        Self { protocol, attacks: attacks_about(world, test), methods: methods.collect(), budgets, traces }
+        };
+        let methods: Vec<MethodReport> =
+            contestants.iter().zip(points).zip(&tallies).enumerate().map(method).collect();
+        let nanos: Vec<f64> = methods.iter().map(|method| method.cost.ns_per_event).collect();
+        let (tallies, nanos, attacks) = (&tallies, &nanos, world.attacks());
+        let field = compare::Field { options, contestants, points, calibration, tallies, nanos, attacks };
+        Self {
+            protocol,
+            attacks: attacks_about(world, test),
+            comparison: field.compare(),
+            methods,
+            budgets: check_budgets(judged(), options),
+            traces,
+        }
     }
+}
+
+/// Stated budgets and the days with an alarm on the keys that were set to them.
+fn check_budgets<'a>(judged: impl Iterator<Item = &'a KeyTrial>, options: &Options) -> Vec<BudgetCheck> {
+    let checked: Vec<&KeyTrial> = judged.filter(|trial| !trial.budget_days.is_empty()).collect();
+    let of = checked.len() as u64 * u64::from(options.score_days);
+    let check = |(place, &days): (usize, &f64)| {
+        let alarms = checked.iter().filter_map(|trial| trial.budget_days.get(place)).sum();
+        BudgetCheck { days, stated: 1.0 / days, realised: Share::new(alarms, of) }
+    };
+    if checked.is_empty() { Vec::new() } else { options.budgets.iter().enumerate().map(check).collect() }
 }
 
 fn side(world: &dyn World, keys: &[usize], trials: &[KeyTrial], options: &Options) -> Side {
@@ -359,10 +391,13 @@ fn attacks_about(world: &dyn World, test: &[KeyTrial]) -> Vec<AttackAbout> {
     world.attacks().iter().enumerate().map(about).filter(|about| about.thefts > 0).collect()
 }
 
-fn method_cost(test: &[KeyTrial], place: usize) -> MethodCost {
-    let trials: Vec<&MethodTrial> = test.iter().filter_map(|trial| trial.methods.get(place)).collect();
+fn method_cost<'a>(judged: impl Iterator<Item = &'a KeyTrial>, place: usize) -> MethodCost {
+    let (mut trials, mut events): (Vec<&MethodTrial>, u64) = (Vec::new(), 0);
+    for trial in judged {
+        trials.extend(trial.methods.get(place));
+        events += trial.events;
+    }
     let nanos: u64 = trials.iter().map(|trial| trial.nanos).sum();
-    let events: u64 = test.iter().map(|trial| trial.events).sum();
     let mut bytes: Vec<f64> = trials.iter().map(|trial| trial.bytes as f64).collect();
     bytes.sort_by(f64::total_cmp);
     MethodCost {

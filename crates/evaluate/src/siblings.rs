@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokenwatch_detect::{Engine, Household, KeyState, Vouched};
 use tokenwatch_model::event::UsageEvent;
-use tokenwatch_model::id::KeyId;
+use tokenwatch_model::id::{KeyId, OwnerId};
 use tokenwatch_model::time::Timestamp;
 
 use crate::world::{Attack, Change, World, WorldKey};
@@ -47,6 +47,22 @@ impl History {
     }
 }
 
+/// Keys by owner, each owner's at the place of its first: what is known of one of them may rest on the others. Keys
+/// without an owner stand alone.
+pub fn by_owner(world: &dyn World, keys: &[usize]) -> Vec<Vec<usize>> {
+    let mut owners: BTreeMap<OwnerId, usize> = BTreeMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for &place in keys {
+        let owner = world.keys().get(place).and_then(|key| key.profile.owner);
+        let group = owner.map_or(groups.len(), |owner| *owners.entry(owner).or_insert(groups.len()));
+        match groups.get_mut(group) {
+            Some(group) => group.push(place),
+            None => groups.push(vec![place]),
+        }
+    }
+    groups
+}
+
 /// A world with answers of siblings.
 pub struct WithSiblings<W> {
     world: W,
@@ -60,19 +76,16 @@ impl<W: World> WithSiblings<W> {
         Self { world, histories: BTreeMap::new() }
     }
 
-    /// The places of keys that have the same owner, for owners of several keys.
-    pub fn owners(&self) -> Vec<Vec<usize>> {
-        let mut owners: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (place, key) in self.world.keys().iter().enumerate() {
-            if let Some(owner) = key.profile.owner {
-                owners.entry(owner).or_default().push(place);
-            }
+    /// Lives through the clean days of keys of one owner, so that each can be asked about newcomers of the others.
+    pub fn ask(&mut self, keys: &[usize], to_day: u32) {
+        if keys.len() > 1 {
+            let history = self.history(keys, to_day);
+            self.put(keys, history);
         }
-        owners.into_values().filter(|keys| keys.len() > 1).collect()
     }
 
-    /// Lives through the clean days of an owner's keys.
-    pub fn history(&self, keys: &[usize], to_day: u32) -> History {
+    /// What an owner's keys knew together through their clean days.
+    fn history(&self, keys: &[usize], to_day: u32) -> History {
         let engine = Engine::default();
         let mut history = History::default();
         let mut states: BTreeMap<usize, KeyState> = BTreeMap::new();
@@ -91,8 +104,7 @@ impl<W: World> WithSiblings<W> {
         history
     }
 
-    /// Takes the history of an owner's keys.
-    pub fn put(&mut self, keys: &[usize], history: History) {
+    fn put(&mut self, keys: &[usize], history: History) {
         let history = Arc::new(history);
         self.histories.extend(keys.iter().map(|&key| (key, Arc::clone(&history))));
     }
@@ -160,9 +172,9 @@ mod tests {
 
     fn asked(world: Tiny) -> WithSiblings<Tiny> {
         let mut world = WithSiblings::new(world);
-        for owner in world.owners() {
-            let history = world.history(&owner, 11);
-            world.put(&owner, history);
+        let keys: Vec<usize> = (0..world.keys().len()).collect();
+        for owner in by_owner(&world, &keys) {
+            world.ask(&owner, 11);
         }
         world
     }
@@ -190,6 +202,12 @@ mod tests {
         }));
         let again = asked(Tiny::new(3, 2, 1).of_one_owner());
         assert_eq!((again.events(0, 11), again.events(1, 11)), (world.events(0, 11), world.events(1, 11)));
+    }
+
+    #[test]
+    fn keys_are_grouped_by_owner() {
+        assert_eq!(by_owner(&Tiny::new(3, 2, 2), &[3, 0, 1]), [[3], [0], [1]]);
+        assert_eq!(by_owner(&Tiny::new(3, 2, 2).of_one_owner(), &[3, 0, 1]), [[3, 0, 1]]);
     }
 
     #[test]

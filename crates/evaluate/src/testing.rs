@@ -17,6 +17,7 @@ use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 use tokenwatch_testkit::rng::Rng;
 
+use crate::report::Published;
 use crate::trial::Contestant;
 use crate::world::{Attack, Group, World, WorldKey};
 
@@ -210,9 +211,15 @@ impl Watch for CountingWatch {
 
 /// The counting method and the layered one.
 pub(crate) fn contestants() -> Vec<Contestant> {
-    let layered = tokenwatch_detect::method::Layered::new(Default::default());
+    let engine = std::sync::Arc::<tokenwatch_detect::Engine>::default();
+    let published = Published { found: 0.3, false_alarms: 0.05, latency_ms: (0.0, 1.0) };
     vec![
-        Contestant { method: Box::new(Counting), nominal: None },
-        Contestant { method: Box::new(layered), nominal: Some(KeyProfile::default().alert_days()) },
+        Contestant { method: Box::new(Counting), nominal: None, engine: None, published: Some(published) },
+        Contestant {
+            method: Box::new(tokenwatch_detect::method::Layered::new(engine.clone())),
+            nominal: Some(KeyProfile::default().alert_days()),
+            engine: Some(engine),
+            published: None,
+        },
     ]
 }

@@ -2,18 +2,25 @@
 //!
 //! Invariant: all methods see the same events, and a theft never teaches the clean days that follow it.
 
+use std::sync::Arc;
+
+use tokenwatch_detect::Engine;
 use tokenwatch_detect::method::{Method, Scores, Watch};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{DAY, SECOND, Timestamp};
 
 use crate::blank::Blank;
+use crate::budget;
 use crate::plan::{self, Options};
+use crate::report::Published;
 use crate::world::{Attack, World};
 
+mod refusals;
 mod trace;
 mod trajectory;
 
+use refusals::Refusals;
 pub use trace::Trace;
 use trajectory::Recorder;
 pub use trajectory::{Detection, Step, Trajectory};
@@ -24,6 +31,11 @@ pub struct Contestant {
     pub method: Box<dyn Method>,
     /// The threshold that the method itself names, if it does.
     pub nominal: Option<f64>,
+    /// The engine behind it, if it is the layered detector: the engine decides which requests are refused, and its
+    /// stated budgets are checked.
+    pub engine: Option<Arc<Engine>>,
+    /// What is published about methods like it.
+    pub published: Option<Published>,
 }
 
 /// Nanoseconds of processor time of the calling thread so far; zero always, if nobody wants to know.
@@ -43,6 +55,8 @@ pub struct Trial<'a> {
     pub attacks: &'a [usize],
     /// Harmless changes to try, by place in the world; none on calibration keys.
     pub changes: &'a [usize],
+    /// Whether the stated budgets are checked; not on calibration keys.
+    pub checks_budgets: bool,
     /// For the time that methods take.
     pub clock: CpuClock<'a>,
 }
@@ -58,6 +72,8 @@ pub struct KeyTrial {
     pub calls_per_day: f64,
     /// Per contestant.
     pub methods: Vec<MethodTrial>,
+    /// Scored clean days with an alarm for each stated budget of the layered detector; none when they were not checked.
+    pub budget_days: Vec<u64>,
 }
 
 /// What one method made of a key.
@@ -123,6 +139,18 @@ impl Trial<'_> {
             events: clean.len() as u64,
             calls_per_day: teaching as f64 / f64::from(teach_days.max(1)),
             methods: methods.collect(),
+            budget_days: self.check_budgets(key, &clean),
+        }
+    }
+
+    fn check_budgets(&self, key: usize, clean: &[UsageEvent]) -> Vec<u64> {
+        let engine = self.contestants.iter().find_map(|contestant| contestant.engine.as_ref());
+        match (engine, self.world.keys().get(key)) {
+            (Some(engine), Some(about)) if self.checks_budgets => {
+                let start_day = self.world.start().day();
+                budget::alarm_days(engine, self.options, &about.profile, clean, start_day)
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -195,6 +223,9 @@ impl Trial<'_> {
         let mut trial =
             MethodTrial { days: vec![0.0; self.options.score_days as usize], ..MethodTrial::default() };
         let mut watch = contestant.method.watch(&about.profile);
+        // Refusals are counted while thefts run only.
+        let engine = contestant.engine.as_ref().filter(|_| !self.attacks.is_empty());
+        let mut refusals = Refusals::new(engine, &about.profile, thresholds);
         let mut next = 0;
         // From one branch to the next, so that the clock is read seldom.
         for branch in branches.iter().map(Some).chain([None]) {
@@ -208,6 +239,7 @@ impl Trial<'_> {
                 }
             }
             trial.nanos += (self.clock)() - before;
+            clean.get(next..until).unwrap_or_default().iter().for_each(|event| refusals.pass(event));
             next = until;
             let Some(branch) = branch else { break };
             let rest = clean.get(branch.from..).unwrap_or_default();
@@ -218,7 +250,7 @@ impl Trial<'_> {
                         events.first().map_or(0, |event| event.request.time.day().wrapping_sub(first_day));
                     let already = trial.days.get(day as usize).copied().unwrap_or(0.0);
                     let recorder = Recorder::new(*attack, events, already, thresholds);
-                    trial.thefts.push(follow(watch.fork(), recorder, events, rest));
+                    trial.thefts.push(follow(watch.fork(), recorder, refusals.clone(), events, rest));
                 }
                 What::Change { change, events, until } => {
                     let stretch = rest.iter().take_while(|event| event.request.time < *until);
@@ -246,12 +278,18 @@ fn highest<'e>(mut watch: Box<dyn Watch>, events: impl Iterator<Item = &'e Usage
 fn follow(
     mut watch: Box<dyn Watch>,
     mut recorder: Recorder<'_>,
+    mut refusals: Refusals<'_>,
     theft: &[UsageEvent],
     clean: &[UsageEvent],
 ) -> Trajectory {
     for (event, is_thief) in merged(theft, clean) {
         let scores = watch.see(event);
-        if is_thief { recorder.thief(event, scores) } else { recorder.owner(event, scores) }
+        if is_thief {
+            refusals.pass(event);
+            recorder.thief(event, scores);
+        } else {
+            recorder.owner(event, scores, &mut refusals);
+        }
     }
     recorder.finish()
 }

@@ -113,3 +113,47 @@ pub trait World: Sync {
         None
     }
 }
+
+impl<W: World + ?Sized> World for &W {
+    fn start(&self) -> Timestamp {
+        (**self).start()
+    }
+
+    fn keys(&self) -> &[WorldKey] {
+        (**self).keys()
+    }
+
+    fn attacks(&self) -> &[Attack] {
+        (**self).attacks()
+    }
+
+    fn changes(&self) -> &[Change] {
+        (**self).changes()
+    }
+
+    fn events(&self, key: usize, to_day: u32) -> Vec<UsageEvent> {
+        (**self).events(key, to_day)
+    }
+
+    fn theft(
+        &self,
+        key: usize,
+        attack: usize,
+        seed: u64,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<UsageEvent> {
+        (**self).theft(key, attack, seed, start, end)
+    }
+
+    fn changed(
+        &self,
+        key: usize,
+        change: usize,
+        seed: u64,
+        at: Timestamp,
+        to_day: u32,
+    ) -> Option<Vec<UsageEvent>> {
+        (**self).changed(key, change, seed, at, to_day)
+    }
+}

@@ -11,7 +11,7 @@
 //! * Events of a key are in time order; every address agrees with its facts.
 //! * Keys of one owner come from one client, so a split by client never parts an owner.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::{KeyId, OwnerId};
@@ -105,7 +105,8 @@ fn add_keys(keys: &mut Vec<FleetKey>, client: &Arc<Client>, options: &FleetOptio
     for index in 0..u64::from(options.keys_per_client) {
         if left == 0 {
             let mut draw = rng.fork("owner").numbered(number);
-            owner = Some((Owner::draw(draw.next_u64(), client.output_tail(), &mut draw), draw));
+            let drawn = Owner::draw(draw.next_u64(), client.output_tail(), &mut draw);
+            owner = Some((Arc::new(drawn), draw));
             left = sizes.range(1, KEYS_OF_OWNER);
             number += 1;
         }
@@ -133,13 +134,14 @@ pub struct FleetKey {
     rng: Rng,
     crew: Arc<Crew>,
     happenings: Vec<Happening>,
-    life: Arc<Life>,
+    /// Worked out when it is first looked at, because it takes most of the memory.
+    life: Arc<OnceLock<Life>>,
 }
 
 impl FleetKey {
     fn draw(
         client: &Arc<Client>,
-        owner: &Owner,
+        owner: &Arc<Owner>,
         owners_rng: &Rng,
         options: &FleetOptions,
         rng: &Rng,
@@ -165,12 +167,11 @@ impl FleetKey {
         let mut happenings = changes::timeline(workload, heads, own, START_MS, &rng.fork("changes"));
         happenings.extend(changes::timeline(workload, 0, owners, START_MS, &owners_rng.fork("changes")));
         happenings.sort_by_key(|happening| (happening.at_ms, happening.change));
-        let life = Life::new(crew.clone(), owner, &happenings);
         Self {
             id: KeyId::from_bits(draw.next_u64()),
             workload,
             client: client.clone(),
-            owner: Arc::new(owner.clone()),
+            owner: Arc::clone(owner),
             scale: calls_per_day * active_days / client.requests().max(1.0),
             calls_per_day,
             failing: draw.log_uniform(0.005, 0.02),
@@ -178,8 +179,18 @@ impl FleetKey {
             rng: rng.clone(),
             crew: Arc::new(crew),
             happenings,
-            life: Arc::new(life),
+            life: Arc::default(),
         }
+    }
+
+    /// The same key, whose life is forgotten when it is dropped: of many keys, only those in use take memory.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { life: Arc::default(), ..self.clone() }
+    }
+
+    fn life(&self) -> &Life {
+        self.life.get_or_init(|| Life::new((*self.crew).clone(), &self.owner, &self.happenings))
     }
 
     /// Its id.
@@ -233,8 +244,7 @@ impl FleetKey {
         let mut happenings = self.happenings.clone();
         happenings.push(Happening { at_ms, change, seed });
         happenings.sort_by_key(|happening| (happening.at_ms, happening.change));
-        let life = Life::new((*self.crew).clone(), &self.owner, &happenings);
-        Self { happenings, life: Arc::new(life), ..self.clone() }
+        Self { happenings, life: Arc::default(), ..self.clone() }
     }
 
     /// Its events from a day of the trace to the one before `to_day`, in time order; `key_seq` is 0.

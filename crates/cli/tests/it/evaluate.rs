@@ -13,13 +13,17 @@ use crate::harness::{Place, done};
 
 /// A small contest; figures of speed are taken out, because they differ from run to run.
 fn contest(place: &Place, more: &[&str]) -> Value {
-    let mut args = vec!["evaluate", "--json", "--keys", "4", "--theft-requests", "60", "--rates", "0.05"];
+    let mut args = vec!["evaluate", "--json", "--keys", "2", "--theft-requests", "60", "--rates", "0.05"];
+    args.extend(["--calibration-keys", "6", "--clean-keys", "5"]);
     args.extend(["--attacks", "recon,new-country,mimic", "--methods", "layered,static_limits"]);
     args.extend(more);
     let mut report: Value = serde_json::from_str(&place.ok(&args).stdout).unwrap();
     for method in report["methods"].as_array_mut().unwrap() {
         let time = method["cost"]["ns_per_event"].take();
         assert!(time.as_f64().is_some_and(|time| time > 0.0), "{time}");
+    }
+    for method in report["comparison"].as_array_mut().unwrap() {
+        method["ms_per_event"].take();
     }
     report
 }
@@ -34,8 +38,13 @@ fn a_contest_does_not_depend_on_threads() {
     assert_eq!(two["traces"].as_array().unwrap().len(), 0);
     two["traces"] = one["traces"].clone();
     assert_eq!(one, two);
-    let (test, calibration) = (&one["protocol"]["test"], &one["protocol"]["calibration"]);
-    assert_eq!(test["keys"].as_u64().unwrap() + calibration["keys"].as_u64().unwrap(), 4);
+    for (side, keys) in [("test", 2), ("calibration", 6), ("clean", 5)] {
+        let side = &one["protocol"][side];
+        assert_eq!((&side["keys"], &side["key_days"]), (&keys.into(), &(4 * keys).into()));
+    }
+    for check in one["budgets"].as_array().unwrap() {
+        assert_eq!(check["realised"]["of"], 4 * 7, "test keys and the further keys of their clients");
+    }
     let layered = &one["methods"][0];
     assert_eq!(layered["method"], "layered");
     let nominal = &layered["points"][0];
@@ -45,6 +54,14 @@ fn a_contest_does_not_depend_on_threads() {
         attacks.iter().find(|attack| attack["attack"] == name).unwrap()["recall"]["value"].as_f64().unwrap()
     };
     assert!(found("recon") > found("mimic"), "{nominal}");
+    assert_eq!(nominal["false_alarms"]["of"], 4 * 7);
+    let limits = &one["comparison"][1];
+    let points: Vec<&Value> = limits["rows"].as_array().unwrap().iter().map(|row| &row["point"]).collect();
+    assert_eq!(
+        (&limits["method"], points.as_slice()),
+        (&"static_limits".into(), &[&"nominal".into(), &"rate_0.05".into(), &"published".into()][..])
+    );
+    assert!(limits["rows"].as_array().unwrap().iter().all(|row| row["layered"]["groups"].is_array()));
     let page = fs::read_to_string(page).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("static_limits"));
 }
@@ -218,8 +235,10 @@ fn wrong_lines_are_told_with_what_to_write() {
 #[test]
 fn events_can_not_be_mixed_with_a_fleet() {
     let place = Place::new();
-    let answer = done(place.command().args(["evaluate", "--events", "x", "--keys", "9"]));
-    assert_eq!(answer.code, 2, "{answer:?}");
+    for option in ["--keys", "--calibration-keys", "--clean-keys"] {
+        let answer = done(place.command().args(["evaluate", "--events", "x", option, "9"]));
+        assert_eq!(answer.code, 2, "{answer:?}");
+    }
     let answer = place.run(&["evaluate", "--truth", "x"]);
     assert_eq!(answer.code, 2, "{answer:?}");
 }
@@ -256,4 +275,22 @@ fn a_replay_for_people() {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("evaluate_events", text);
     });
+}
+
+#[test]
+fn methods_stand_beside_each_other_at_equal_false_alarms() {
+    let place = Place::new();
+    let args =
+        ["evaluate", "--keys", "1", "--calibration-keys", "3", "--clean-keys", "1", "--theft-requests", "60"];
+    let compared = |methods: &str| {
+        let more = ["--attacks", "burst-resale,new-country,mimic", "--methods", methods];
+        place.ok(&[&args[..], &more].concat()).stdout
+    };
+    let table = compared("layered,static_limits");
+    let (_, table) = table.split_once("Method by method").unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("static_limits ")).collect();
+    assert_eq!(rows.len(), 4, "{table}");
+    assert!(rows[0].contains("its own") && rows[0].ends_with("30 % at 0.50 %, below 1 ms"), "{table}");
+    assert!(rows[3].contains("0.50 % (published)"), "{table}");
+    assert!(!compared("static_limits").contains("Method by method"));
 }

@@ -27,10 +27,14 @@ struct TestKey<'a> {
 pub(super) type KeyPart = (String, Vec<usize>);
 
 impl<'a> Tally<'a> {
-    pub(super) fn new(world: &'a dyn World, test: &'a [KeyTrial], place: usize) -> Self {
+    /// Of the contestant at a place, by all keys that it is judged by.
+    pub(super) fn new(
+        world: &'a dyn World,
+        judged: impl Iterator<Item = &'a KeyTrial>,
+        place: usize,
+    ) -> Self {
         let mut clients: BTreeMap<&str, usize> = BTreeMap::new();
-        let keys: Vec<TestKey<'a>> = test
-            .iter()
+        let keys: Vec<TestKey<'a>> = judged
             .filter_map(|trial| {
                 let about = world.keys().get(trial.key)?;
                 let next = clients.len();
@@ -126,11 +130,19 @@ impl Counts {
 }
 
 impl Found<'_> {
-    /// Counts over some of the keys.
+    /// What became of each theft of a kind.
+    pub(super) fn of_attack(&self, attack: usize) -> Vec<Option<Detection>> {
+        let thefts = self.thefts.iter().flatten().filter(|(theft, _)| theft.attack == attack);
+        thefts.map(|(_, found)| *found).collect()
+    }
+
+    /// Counts over some of the keys. Those that nothing was stolen on are no part of the sample.
     fn counts(&self, keys: impl Iterator<Item = usize>) -> Counts {
         let keys: Vec<usize> = keys.collect();
-        let of_keys =
-            || keys.iter().filter_map(|&place| self.tally.keys.get(place).zip(self.thefts.get(place)));
+        let of_keys = || {
+            let all = keys.iter().filter_map(|&place| self.tally.keys.get(place).zip(self.thefts.get(place)));
+            all.filter(|(_, thefts)| !thefts.is_empty())
+        };
         // Clients of these keys, numbered anew: the others are no part of the sample.
         let mut numbers: BTreeMap<usize, usize> = of_keys().map(|(key, _)| (key.client, 0)).collect();
         numbers.values_mut().zip(0..).for_each(|(number, next)| *number = next);

@@ -12,23 +12,26 @@ fn evaluate(seed: u64, options: &Options) -> Report {
     let plan = Plan::new(&world, options);
     let contestants = contestants();
     let clock = || 0;
-    let run = |keys: &[usize], thresholds: &[Vec<f64>], attacks: &[usize]| -> Vec<KeyTrial> {
-        let trial = Trial {
-            world: &world,
-            options,
-            contestants: &contestants,
-            thresholds,
-            attacks,
-            changes: &[],
-            clock: &clock,
+    let run =
+        |keys: &[usize], thresholds: &[Vec<f64>], attacks: &[usize], is_judged: bool| -> Vec<KeyTrial> {
+            let trial = Trial {
+                world: &world,
+                options,
+                contestants: &contestants,
+                thresholds,
+                attacks,
+                changes: &[],
+                checks_budgets: is_judged,
+                clock: &clock,
+            };
+            keys.iter().map(|&key| trial.run(key)).collect()
         };
-        keys.iter().map(|&key| trial.run(key)).collect()
-    };
-    let calibration = run(&plan.calibration, &[], &[]);
+    let calibration = run(&plan.calibration, &[], &[], false);
     let points = points(&contestants, &calibration, options);
     let thresholds: Vec<Vec<f64>> =
         points.iter().map(|points| points.iter().map(|point| point.threshold).collect()).collect();
-    let test = run(&plan.test, &thresholds, &[0, 1, 2]);
+    let test = run(&plan.test, &thresholds, &[0, 1, 2], true);
+    let clean = run(&plan.clean, &[], &[], true);
     Report::build(Parts {
         world: &world,
         options,
@@ -37,7 +40,7 @@ fn evaluate(seed: u64, options: &Options) -> Report {
         points: &points,
         calibration: &calibration,
         test: &test,
-        budgets: Vec::new(),
+        clean: &clean,
         traces: Vec::new(),
     })
 }
@@ -54,6 +57,7 @@ pub(crate) fn evaluate_with_traces(seed: u64) -> Report {
         thresholds: &[],
         attacks: &[],
         changes: &[],
+        checks_budgets: false,
         clock: &|| 0,
     };
     Report { traces: trial.trace(0, 0, &[50.0, 1_460.0]), ..evaluate(seed, &options) }

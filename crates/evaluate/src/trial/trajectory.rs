@@ -3,6 +3,7 @@
 //! Invariant: steps have rising scores, and none of their other figures ever falls, so a higher threshold is never
 //! reached earlier.
 
+use super::refusals::Refusals;
 use super::{NanoUsd, SECOND, Scores, Timestamp, UsageEvent};
 
 /// Steps closer together than this are one, but for those that cross a threshold of interest and the highest.
@@ -138,11 +139,9 @@ impl<'a> Recorder<'a> {
         self.note(event, scores.after);
     }
 
-    pub(super) fn owner(&mut self, event: &UsageEvent, scores: Scores) {
+    pub(super) fn owner(&mut self, event: &UsageEvent, scores: Scores, refusals: &mut Refusals<'_>) {
         self.trajectory.owner_requests += 1;
-        for (refused, &threshold) in self.trajectory.owner_refused.iter_mut().zip(self.thresholds) {
-            *refused += u64::from(scores.before >= threshold);
-        }
+        refusals.count(event, scores, &mut self.trajectory.owner_refused);
         self.note(event, scores.max());
     }
 
@@ -176,11 +175,16 @@ mod tests {
     fn record(scores: &[(bool, f64, f64)], already: f64, thresholds: &[f64]) -> Trajectory {
         let start = Timestamp::from_seconds(86_400 - 600);
         let mut recorder = Recorder::new(0, &[event(1, start)], already, thresholds);
+        let mut refusals = Refusals::ByScore(thresholds);
         for (minute, &(is_thief, before, after)) in scores.iter().enumerate() {
             let mut event = event(1, start.plus(minute as u64 * 60 * SECOND));
             event.cost = NanoUsd::from_cents(100);
             let scores = Scores { before, after };
-            if is_thief { recorder.thief(&event, scores) } else { recorder.owner(&event, scores) }
+            if is_thief {
+                recorder.thief(&event, scores)
+            } else {
+                recorder.owner(&event, scores, &mut refusals)
+            }
         }
         recorder.finish()
     }

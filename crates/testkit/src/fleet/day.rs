@@ -54,7 +54,7 @@ pub(crate) fn calls(key: &FleetKey, day: u64) -> Vec<Slot> {
             kind: SlotKind::Call,
         });
     }
-    for (index, swell) in key.life.swells.iter().enumerate() {
+    for (index, swell) in key.life().swells.iter().enumerate() {
         if let SwellKind::Extra { times, part } = swell.kind {
             let mut rng = rng.fork("extra").numbered(index as u64);
             for at_us in extra(key, day, swell, times, &mut rng) {
@@ -82,7 +82,7 @@ fn stretches(key: &FleetKey, day: u64) -> Vec<Stretch> {
         .map(|window| {
             let number = day * WINDOWS_A_DAY as u64 + window;
             let at_ms = START_MS + number * WINDOW_MS;
-            let (factor, earlier) = factors(&key.life.swells, at_ms);
+            let (factor, earlier) = factors(&key.life().swells, at_ms);
             let read = (number + earlier / WINDOW_MS).min(WINDOWS as u64 - 1) as usize;
             let (count, spread) = key.client.window(read);
             Stretch { length_us: WINDOW_MS * 1_000, expected: count * key.scale * factor, spread }
@@ -124,7 +124,7 @@ fn extra(key: &FleetKey, day: u64, swell: &Swell, times: f64, rng: &mut Rng) -> 
 /// Models are listed at the start by programs that do so, by pipelines now and then, and hardly ever else.
 fn lists(key: &FleetKey, day: u64, rng: &mut Rng, slots: &mut Vec<Slot>) {
     let begin_ms = START_MS + day * DAY_MS;
-    let deployed: &[u64] = if key.lists { &key.life.deployments } else { &[] };
+    let deployed: &[u64] = if key.lists { &key.life().deployments } else { &[] };
     let deployed = deployed.iter().filter(|&&at_ms| (begin_ms..begin_ms + DAY_MS).contains(&at_ms));
     let mut times: Vec<u64> = deployed.map(|at_ms| at_ms * 1_000 + rng.below(60_000_000)).collect();
     let rarely = match key.workload {
@@ -148,7 +148,7 @@ fn fail(key: &FleetKey, end_us: u64, rng: &mut Rng, slots: &mut Vec<Slot>) {
     let mut again = Vec::new();
     for slot in slots.iter_mut() {
         let storm = key
-            .life
+            .life()
             .swells
             .iter()
             .any(|swell| swell.kind == SwellKind::Outage && swell.covers(slot.at_us / 1_000));

@@ -104,7 +104,7 @@ fn estimate(input: u32, bits: u64) -> u64 {
 /// The call that a slot stands for; `None` for a key without callers, which no fleet has.
 pub(crate) fn call(key: &FleetKey, slot: &Slot) -> Option<Call> {
     let at_ms = slot.at_us / 1_000;
-    let crew = key.life.crew(at_ms)?;
+    let crew = key.life().crew(at_ms)?;
     let mut rng = Rng::new(slot.seed);
     let part = match slot.kind {
         SlotKind::By(part) => crew.parts.get(part)?,
@@ -112,7 +112,7 @@ pub(crate) fn call(key: &FleetKey, slot: &Slot) -> Option<Call> {
         SlotKind::List => crew.main()?,
     };
     let (source, agent) = caller(&part.callers, at_ms, &mut rng)?;
-    let key_id = match key.life.rotated {
+    let key_id = match key.life().rotated {
         Some((from_ms, other)) if from_ms <= at_ms => other,
         _ => key.id,
     };

@@ -121,7 +121,7 @@ impl FleetKey {
 
     /// Where the key's usual callers are at a time, and their software.
     fn seen_at(&self, at_ms: u64, rng: &mut Rng) -> (Source, Agent) {
-        let part = self.life.crew(at_ms).and_then(super::identity::Crew::main);
+        let part = self.life().crew(at_ms).and_then(super::identity::Crew::main);
         let home = |callers: &Callers, rng: &mut Rng| match callers {
             // Not from where one of them is for the day.
             Callers::People { people, office } => {
@@ -296,7 +296,7 @@ impl Thief<'_> {
     fn model(&self, step: &Step, taste: Taste) -> &'static str {
         match taste {
             Taste::Victims => {
-                let main = self.key.life.crew(step.at_ms).and_then(super::identity::Crew::main);
+                let main = self.key.life().crew(step.at_ms).and_then(super::identity::Crew::main);
                 main.map_or("", super::identity::Part::main_model)
             }
             _ => calls::wanted(self.key.dialect(), taste),

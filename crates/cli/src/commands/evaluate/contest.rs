@@ -3,9 +3,8 @@
 use anyhow::ensure;
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
-use tokenwatch_evaluate::report::{self, BudgetCheck, Parts, Point, Report};
-use tokenwatch_evaluate::siblings::WithSiblings;
-use tokenwatch_evaluate::stats::Share;
+use tokenwatch_evaluate::report::{self, Parts, Point, Report};
+use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
 use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trace, Trial};
 use tokenwatch_evaluate::world::{Group, World};
 
@@ -14,15 +13,15 @@ use super::parallel::{Crew, thread_time};
 use super::{Args, Only};
 use crate::output;
 
-/// Keys when nobody says how many.
-const KEYS: u32 = 600;
-const KEYS_QUICK: u32 = 40;
+/// Keys of each population when nobody says how many: thefts, thresholds, false alarms.
+const KEYS: [u32; 3] = [300, 5_250, 5_250];
+const KEYS_QUICK: [u32; 3] = [20, 60, 60];
 /// Resamples behind each interval of a first look.
 const RESAMPLES_QUICK: u32 = 200;
 
 /// Everything that was asked for, checked.
 pub(super) struct Contest {
-    world: WithSiblings<FleetWorld>,
+    world: FleetWorld,
     options: Options,
     methods: Vec<&'static str>,
     attacks: Vec<usize>,
@@ -45,42 +44,25 @@ impl Contest {
             args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
             "--rates: false alarms per key-day between 0 and 1, such as 0.001"
         );
-        let keys = args.keys.unwrap_or(if args.quick { KEYS_QUICK } else { KEYS });
-        let world = FleetWorld::new(&FleetSettings {
-            seed: args.seed,
-            keys,
-            pace: args.pace,
-            false_alarms_per_year: args.false_alarms_per_key_year,
-            is_declared: !args.undeclared,
-            theft_requests_max: args.theft_requests as usize,
-        })?;
+        let all = FleetWorld::every_attack();
         if args.attacks.iter().any(|name| name == "list") {
-            for attack in world.attacks() {
+            for attack in &all {
                 let line = format!("{:<22} {:<11} {}", attack.name, attack.group.name(), attack.description);
                 output::line(&line);
             }
             return Ok(None);
         }
-        let names = world.attacks().iter().map(|attack| attack.name);
+        let names = all.iter().map(|attack| attack.name);
         let attacks =
             choose("--attacks", &args.attacks, names)?.into_iter().map(|(place, _)| place).collect();
-        let mut rates = args.rates.clone();
-        rates.sort_by(f64::total_cmp);
-        rates.dedup();
-        let defaults = Options::default();
-        let options = Options {
-            seed: args.seed,
-            rates,
-            only_real: args.only == Only::Real,
-            resamples: if args.quick { RESAMPLES_QUICK } else { defaults.resamples },
-            ..defaults
-        };
+        let options = options_of(args);
+        let world = world_of(args, &options)?;
         let methods = methods.into_iter().map(|(_, name)| name).collect();
         let crew = Crew::new(args.threads);
         let changes = (0..world.changes().len()).collect();
         let false_alarms_per_year = args.false_alarms_per_key_year;
         Ok(Some(Self {
-            world: WithSiblings::new(world),
+            world,
             options,
             methods,
             attacks,
@@ -92,20 +74,17 @@ impl Contest {
     }
 
     /// Runs the whole protocol.
-    pub(super) fn run(&mut self) -> anyhow::Result<Report> {
-        self.ask_siblings()?;
+    pub(super) fn run(&self) -> anyhow::Result<Report> {
         let plan = Plan::new(&self.world, &self.options);
         let (world, per_year) = (&self.world, self.false_alarms_per_year);
         let contestants = methods::make(&self.methods, world, &self.options, &plan, per_year, &self.crew)?;
-        let calibration = self.try_keys(
-            "calibrating",
-            &plan.calibration,
-            Trial { attacks: &[], changes: &[], ..self.trial(&contestants, &[]) },
-        )?;
+        let calibrating = Trial { checks_budgets: false, ..self.clean_trial(&contestants) };
+        let calibration = self.try_keys("calibrating", &plan.calibration, &calibrating)?;
         let points = report::points(&contestants, &calibration, &self.options);
         let score = |points: &Vec<Point>| points.iter().map(|point| point.threshold).collect::<Vec<f64>>();
         let thresholds: Vec<Vec<f64>> = points.iter().map(score).collect();
-        let test = self.try_keys("judging", &plan.test, self.trial(&contestants, &thresholds))?;
+        let test = self.try_keys("judging", &plan.test, &self.trial(&contestants, &thresholds))?;
+        let clean = self.try_keys("counting false alarms", &plan.clean, &self.clean_trial(&contestants))?;
         Ok(Report::build(Parts {
             world: &self.world,
             options: &self.options,
@@ -114,25 +93,19 @@ impl Contest {
             points: &points,
             calibration: &calibration,
             test: &test,
-            budgets: self.check_budgets(&plan)?,
+            clean: &clean,
             traces: self.traces(&plan, &contestants, &points),
         }))
     }
 
-    /// Lives through the clean days of owners of several keys, so that their keys can be asked about newcomers.
-    fn ask_siblings(&mut self) -> anyhow::Result<()> {
+    /// The world as some keys of one owner find it: each can be asked about newcomers of the others.
+    fn with_siblings(&self, keys: &[usize]) -> WithSiblings<&FleetWorld> {
+        let mut world = WithSiblings::new(&self.world);
         // Without identities there is nothing to ask about; only the layered detector reads the answers.
-        if self.options.only_real || !self.methods.contains(&LAYERED) {
-            return Ok(());
+        if !self.options.only_real && self.methods.contains(&LAYERED) {
+            world.ask(keys, self.options.end_day());
         }
-        let owners = self.world.owners();
-        let places: Vec<usize> = (0..owners.len()).collect();
-        let end_day = self.options.end_day();
-        let histories = self.crew.map("asking siblings", &places, |place| {
-            owners.get(place).map(|keys| self.world.history(keys, end_day)).unwrap_or_default()
-        })?;
-        owners.iter().zip(histories).for_each(|(keys, history)| self.world.put(keys, history));
-        Ok(())
+        world
     }
 
     fn trial<'a>(&'a self, contestants: &'a [Contestant], thresholds: &'a [Vec<f64>]) -> Trial<'a> {
@@ -143,17 +116,36 @@ impl Contest {
             thresholds,
             attacks: &self.attacks,
             changes: &self.changes,
+            checks_budgets: true,
             clock: &thread_time,
         }
     }
 
+    /// A trial of keys that nothing happens to.
+    fn clean_trial<'a>(&'a self, contestants: &'a [Contestant]) -> Trial<'a> {
+        Trial { attacks: &[], changes: &[], ..self.trial(contestants, &[]) }
+    }
+
+    /// Tries keys owner by owner: traffic and what siblings know are made, used and dropped, so that memory does not
+    /// grow with the number of keys.
     fn try_keys(
         &self,
         what: &'static str,
         keys: &[usize],
-        trial: Trial<'_>,
+        trial: &Trial<'_>,
     ) -> anyhow::Result<Vec<KeyTrial>> {
-        self.crew.map(what, keys, |key| trial.run(key))
+        let owners = by_owner(&self.world, keys);
+        let places: Vec<usize> = (0..owners.len()).collect();
+        let of_owner = |place: usize| -> Vec<KeyTrial> {
+            let keys = owners.get(place).map(Vec::as_slice).unwrap_or_default();
+            let world = self.with_siblings(keys);
+            let trial = Trial { world: &world, ..*trial };
+            keys.iter().map(|&key| trial.run(key)).collect()
+        };
+        let mut trials: Vec<KeyTrial> =
+            self.crew.map(what, &places, of_owner)?.into_iter().flatten().collect();
+        trials.sort_by_key(|trial| trial.key);
+        Ok(trials)
     }
 
     /// Scores over time of a theft of each group, on a key of the middle.
@@ -176,26 +168,55 @@ impl Contest {
         };
         let examples =
             Group::ALL.into_iter().filter_map(of_group).zip(plan.test.iter().skip(plan.test.len() / 2));
-        examples
-            .flat_map(|(attack, &key)| self.trial(contestants, &[]).trace(key, attack, &thresholds))
-            .collect()
+        let owners = by_owner(&self.world, &plan.test);
+        let trace = |(attack, &key): (usize, &usize)| {
+            let owner = owners.iter().find(|keys| keys.contains(&key));
+            let world = self.with_siblings(owner.map(Vec::as_slice).unwrap_or_default());
+            let trial = Trial { world: &world, ..self.trial(contestants, &[]) };
+            trial.trace(key, attack, &thresholds)
+        };
+        examples.flat_map(trace).collect()
     }
+}
 
-    /// Sets the test keys to each stated budget and counts the days on which they have a false alarm.
-    fn check_budgets(&self, plan: &Plan) -> anyhow::Result<Vec<BudgetCheck>> {
-        if !self.methods.contains(&LAYERED) {
-            return Ok(Vec::new());
-        }
-        let per_key = self.crew.map("checking budgets", &plan.test, |key| {
-            tokenwatch_evaluate::budget::alarm_days(&self.world, &self.options, key)
-        })?;
-        let checks = self.options.budgets.iter().enumerate().map(|(place, &days)| {
-            let alarms = per_key.iter().filter_map(|alarms| alarms.get(place)).sum();
-            let of = per_key.len() as u64 * u64::from(self.options.score_days);
-            BudgetCheck { days, stated: 1.0 / days, realised: Share::new(alarms, of) }
-        });
-        Ok(checks.collect())
+/// The protocol's settings.
+fn options_of(args: &Args) -> Options {
+    let mut rates = args.rates.clone();
+    rates.sort_by(f64::total_cmp);
+    rates.dedup();
+    let [keys, calibration_keys, clean_keys] = if args.quick { KEYS_QUICK } else { KEYS };
+    let defaults = Options::default();
+    Options {
+        seed: args.seed,
+        rates,
+        calibration_keys: Some(args.calibration_keys.unwrap_or(calibration_keys)),
+        test_keys: Some(args.keys.unwrap_or(keys)),
+        clean_keys: args.clean_keys.unwrap_or(clean_keys),
+        only_real: args.only == Only::Real,
+        resamples: if args.quick { RESAMPLES_QUICK } else { defaults.resamples },
+        ..defaults
     }
+}
+
+/// A fleet in which every client has as many keys as the populations need.
+fn world_of(args: &Args, options: &Options) -> anyhow::Result<FleetWorld> {
+    let world = |keys: u32| {
+        FleetWorld::new(&FleetSettings {
+            seed: args.seed,
+            keys,
+            pace: args.pace,
+            false_alarms_per_year: args.false_alarms_per_key_year,
+            is_declared: !args.undeclared,
+            theft_requests_max: args.theft_requests as usize,
+        })
+    };
+    let clients = FleetWorld::clients()?;
+    let calibrating = Plan::calibrating(clients, options);
+    let each = |keys: u32, clients: usize| keys.div_ceil(clients.max(1) as u32);
+    let judged = options.test_keys.unwrap_or(0).saturating_add(options.clean_keys);
+    let calibration = options.calibration_keys.unwrap_or(0);
+    let most = each(calibration, calibrating).max(each(judged, clients - calibrating));
+    Ok(world(most.saturating_mul(clients as u32))?)
 }
 
 /// The places and names that were asked for, in the order of all names.

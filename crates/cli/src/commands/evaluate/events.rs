@@ -33,7 +33,7 @@ use crate::{Common, output};
 pub(super) struct EventsArgs {
     /// Events to replay instead of a simulated fleet: JSON lines or Parquet, plain or gzip; several files are merged by
     /// time, - is standard input. The fields are in docs/events.md
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["methods", "attacks", "keys", "quick", "only", "rates", "pace", "theft_requests", "undeclared", "html"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["methods", "attacks", "keys", "calibration_keys", "clean_keys", "quick", "only", "rates", "pace", "theft_requests", "undeclared", "html"])]
     pub(super) events: Vec<PathBuf>,
     /// Which request belongs to which theft: JSON lines or CSV with the fields request and attack. Without it nothing
     /// is judged, and the alerts that would have been raised are shown

@@ -8,6 +8,7 @@ use tokenwatch_detect::method::Layered;
 use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_evaluate::blank::Blank;
 use tokenwatch_evaluate::plan::{Options, Plan};
+use tokenwatch_evaluate::report::Published;
 use tokenwatch_evaluate::trial::Contestant;
 use tokenwatch_evaluate::world::World;
 use tokenwatch_model::id::KeyId;
@@ -21,27 +22,60 @@ pub(super) struct About {
     /// The threshold that goes with it where it is described; `None` when there is none.
     nominal: Option<f64>,
     is_trained: bool,
+    /// What is published about methods like it.
+    published: Option<Published>,
 }
 
 /// TokenWatch's own method.
 pub(super) const LAYERED: &str = "layered";
 
-const fn about(name: &'static str, about: &'static str, nominal: Option<f64>, is_trained: bool) -> About {
-    About { name, about, nominal, is_trained }
+/// Shares and milliseconds of a table that is often repeated; of what they are shares it does not say.
+const fn published(found: f64, false_alarms: f64, latency_ms: (f64, f64)) -> Option<Published> {
+    Some(Published { found, false_alarms, latency_ms })
+}
+
+const LIMITS: Option<Published> = published(0.30, 0.005, (0.0, 1.0));
+const SIGMAS: Option<Published> = published(0.60, 0.05, (2.0, 5.0));
+const FOREST: Option<Published> = published(0.75, 0.03, (5.0, 10.0));
+const LSTM: Option<Published> = published(0.85, 0.08, (10.0, 20.0));
+
+/// From which isolation on an hour may be an anomaly: Liu, Ting and Zhou (2008), where they explain contour lines.
+const ISOLATED: Option<f64> = Some(0.6);
+
+const fn about(
+    name: &'static str,
+    about: &'static str,
+    nominal: Option<f64>,
+    is_trained: bool,
+    published: Option<Published>,
+) -> About {
+    About { name, about, nominal, is_trained, published }
 }
 
 /// Every method, ours first.
 pub(super) const METHODS: [About; 10] = [
-    about(LAYERED, "newcomers on a key, by how rare they are on keys like it", None, false),
-    about("static_limits", "times the busiest hour of the key's first week", Some(1.0), false),
-    about("static_limits_absolute", "500 calls, a million tokens or 20 dollars an hour", Some(1.0), false),
-    about("statistics", "sigmas of a day's tokens above the mean of 30 days", Some(3.0), false),
-    about("statistics_robust", "the same by median and absolute deviation", Some(3.0), false),
-    about("statistics_hour_of_week", "sigmas of an hour's tokens in its hour of the week", Some(3.0), false),
-    about("isolation_forest", "how odd an hour's usage is", None, true),
-    about("isolation_forest_novelty", "the same with counts of what was new", None, true),
-    about("lstm", "how surprising an hour's usage is after the hours before", None, true),
-    about("lstm_novelty", "the same with counts of what was new", None, true),
+    about(LAYERED, "newcomers on a key, by how rare they are on keys like it", None, false, None),
+    about("static_limits", "times the busiest hour of the key's first week", Some(1.0), false, LIMITS),
+    about(
+        "static_limits_absolute",
+        "500 calls, a million tokens or 20 dollars an hour",
+        Some(1.0),
+        false,
+        LIMITS,
+    ),
+    about("statistics", "sigmas of a day's tokens above the mean of 30 days", Some(3.0), false, SIGMAS),
+    about("statistics_robust", "the same by median and absolute deviation", Some(3.0), false, SIGMAS),
+    about(
+        "statistics_hour_of_week",
+        "sigmas of an hour's tokens in its hour of the week",
+        Some(3.0),
+        false,
+        SIGMAS,
+    ),
+    about("isolation_forest", "how odd an hour's usage is", ISOLATED, true, FOREST),
+    about("isolation_forest_novelty", "the same with counts of what was new", ISOLATED, true, FOREST),
+    about("lstm", "how surprising an hour's usage is after the hours before", None, true, LSTM),
+    about("lstm_novelty", "the same with counts of what was new", None, true, LSTM),
 ];
 
 /// Makes the methods with these names; learned ones are trained on the calibration keys' days that teach.
@@ -63,11 +97,13 @@ pub(super) fn make(
         .map(|about| {
             if about.name == LAYERED {
                 let profile = KeyProfile { false_alarms_per_year: per_year, ..KeyProfile::default() };
-                let method = Box::new(Layered::new(Arc::new(Engine::default())));
-                return Ok(Contestant { method, nominal: Some(profile.alert_days()) });
+                let engine = Arc::new(Engine::default());
+                let method = Box::new(Layered::new(Arc::clone(&engine)));
+                let (nominal, engine) = (Some(profile.alert_days()), Some(engine));
+                return Ok(Contestant { method, nominal, engine, published: about.published });
             }
             let method = classic::from_name(about.name, &training, options.seed)?;
-            Ok(Contestant { method, nominal: about.nominal })
+            Ok(Contestant { method, nominal: about.nominal, engine: None, published: about.published })
         })
         .collect()
 }

@@ -20,7 +20,7 @@ impl Crew {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         // Drawn on standard error, and only when that is a terminal.
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} keys, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}, {eta} left") {
             bar.set_style(style);
         }
         Self { threads: threads.map_or(processors, usize::from), bar }

@@ -1,5 +1,7 @@
 //! The report for a terminal: false alarms first, then what was found and how fast.
 
+mod compare;
+
 use tokenwatch_evaluate::report::{
     AttackReport, ChangeReport, GroupReport, MethodReport, PointReport, Report,
 };
@@ -19,24 +21,26 @@ pub(super) fn report(report: &Report) -> String {
     parts.extend(report.methods.iter().filter_map(keys));
     parts.extend(changes(report));
     parts.push(costs(report));
+    parts.extend(compare::table(report));
     parts.join("\n\n")
 }
 
 fn headline(report: &Report) -> String {
     let protocol = &report.protocol;
-    let (test, calibration) = (protocol.test, protocol.calibration);
+    let (test, clean, calibration) = (protocol.test, protocol.clean, protocol.calibration);
     let looks = if protocol.options.only_real {
         "; times and tokens alone, identities are the same for owner and thief"
     } else {
         ""
     };
     format!(
-        "Judged on {} keys of {} clients ({} clean key-days, {} thefts), thresholds from {} keys of {} other clients \
-         ({} key-days); seed {}{looks}",
+        "{} thefts on {} keys of {} clients, false alarms on {} clean key-days of {} keys of theirs, thresholds from {} \
+         keys of {} other clients ({} key-days); seed {}{looks}",
+        report.attacks.iter().map(|attack| attack.thefts).sum::<u64>(),
         test.keys,
         test.clients,
-        test.key_days,
-        report.attacks.iter().map(|attack| attack.thefts).sum::<u64>(),
+        test.key_days + clean.key_days,
+        test.keys + clean.keys,
         calibration.keys,
         calibration.clients,
         calibration.key_days,
