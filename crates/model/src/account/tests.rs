@@ -207,7 +207,7 @@ proptest! {
         let window = Window { index: 7, current, previous };
         let now = 7 * length + into;
         let fits = |wait: u64| {
-            let mut later = window.clone();
+            let mut later = window;
             later.roll(Timestamp(now + wait), length);
             later.count(Timestamp(now + wait), length) + want.min(limit) <= limit
         };
