@@ -17,15 +17,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::UPGRADE;
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use tokenwatch_wire::answer::{Answer, Asked, Framing, ReadAnswerError, Step, chunked, take_head};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use self::chunked::Chunked;
-use self::head::{Asked, Sending};
+use self::head::Sending;
 use crate::body::{OutBody, ReadBodyError};
 
-mod chunked;
 mod head;
 
 /// Room for the first read; most pieces of streams fit.
@@ -41,8 +40,8 @@ pub(crate) enum LineError {
     Ended,
     #[error("reading or writing failed: {0}")]
     Io(#[from] io::Error),
-    #[error("the answer is not HTTP: {0}")]
-    Garbage(&'static str),
+    #[error(transparent)]
+    Garbage(#[from] ReadAnswerError),
     #[error("the request's own body failed: {0}")]
     Body(ReadBodyError),
 }
@@ -104,53 +103,6 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         over_wire!(self.get_mut(), io => io.poll_shutdown(cx))
-    }
-}
-
-/// Where a body ends.
-#[derive(Debug)]
-enum Framing {
-    /// So many bytes are left.
-    Length(u64),
-    Chunked(Chunked),
-    /// With the connection.
-    Close,
-    /// Here.
-    Done,
-}
-
-/// What comes next of a body.
-enum Step {
-    Data(Bytes),
-    /// More has to arrive.
-    More,
-    End,
-}
-
-impl Framing {
-    fn is_done(&self) -> bool {
-        match self {
-            Self::Done => true,
-            Self::Chunked(chunked) => chunked.is_done(),
-            Self::Length(_) | Self::Close => false,
-        }
-    }
-
-    fn take(&mut self, arrived: &mut BytesMut) -> Result<Step, LineError> {
-        match self {
-            Self::Done => Ok(Step::End),
-            Self::Chunked(chunked) => chunked.take(arrived),
-            _ if arrived.is_empty() => Ok(Step::More),
-            Self::Close => Ok(Step::Data(arrived.split().freeze())),
-            Self::Length(left) => {
-                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(arrived.len());
-                *left -= length as u64;
-                if *left == 0 {
-                    *self = Self::Done;
-                }
-                Ok(Step::Data(arrived.split_to(length).freeze()))
-            }
-        }
     }
 }
 
@@ -265,9 +217,7 @@ impl Line {
         };
         self.out = Outgoing { before: head.freeze(), data, body, sending, is_over, ..Outgoing::default() };
         match std::future::poll_fn(|cx| self.poll_answer(cx, asked)).await {
-            Ok(head::Answer { head, framing, keeps }) => {
-                Ok(head.map(|()| Inflow { line: self, framing, keeps }))
-            }
+            Ok(Answer { head, framing, keeps }) => Ok(head.map(|()| Inflow { line: self, framing, keeps })),
             Err(error) => {
                 let is_unsent = self.out.written == 0 && !matches!(error, LineError::Body(_));
                 let unsent = is_unsent.then(|| Request::from_parts(parts, self.out.body));
@@ -277,7 +227,7 @@ impl Line {
     }
 
     /// Writes the request and reads the head of its answer, which may come before all was written.
-    fn poll_answer(&mut self, cx: &mut Context<'_>, asked: Asked) -> Poll<Result<head::Answer, LineError>> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>, asked: Asked) -> Poll<Result<Answer, LineError>> {
         let sent = match self.poll_send(cx) {
             Poll::Ready(Err(error @ LineError::Body(_))) => return Poll::Ready(Err(error)),
             Poll::Ready(Err(error)) => Some(error),
@@ -285,7 +235,7 @@ impl Line {
         };
         loop {
             if !self.arrived.is_empty()
-                && let Some(answer) = head::take(&mut self.arrived, asked)?
+                && let Some(answer) = take_head(&mut self.arrived, asked)?
             {
                 return Poll::Ready(Ok(answer));
             }

@@ -6,6 +6,7 @@
 //! * No error, summary or hash holds content of a request or an answer.
 //! * Bytes that pass through are never re-serialised: what is changed is spliced, the rest is forwarded as it came.
 
+pub mod answer;
 pub mod client;
 pub mod encoding;
 pub mod models;

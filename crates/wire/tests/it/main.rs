@@ -18,6 +18,12 @@ mod smoke {
         include_bytes!("../fixtures/responses_stream.sse"),
         include_bytes!("../fixtures/run_stream.sse"),
     ];
+    const ANSWERS: [&[u8]; 4] = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nt: u\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n\r\nhello",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\nhello",
+    ];
     const GZIP: &[u8] = &[
         0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b, 0x4c, 0x4a, 0x4e, 0x49, 4, 0, 0x11, 0xcd, 0x82, 0xed, 5, 0,
         0, 0,
@@ -52,6 +58,12 @@ mod smoke {
         fn request_parse(seed in damaged(vec![CHAT, BATCH]), noise in noise()) {
             targets::request_parse(&seed);
             targets::request_parse(&noise);
+        }
+
+        #[test]
+        fn answer(seed in damaged(ANSWERS.to_vec()), noise in noise()) {
+            targets::answer(&seed);
+            targets::answer(&noise);
         }
 
         #[test]

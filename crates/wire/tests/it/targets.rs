@@ -2,9 +2,11 @@
 //!
 //! Each takes any bytes and panics when a promise of the crate is broken.
 
+use bytes::BytesMut;
 use tokenwatch_model::outcome::Cut;
 use tokenwatch_model::provider::{Dialect, ENDPOINTS, Endpoint};
 use tokenwatch_model::usage::{PriceSource, TokenUsage};
+use tokenwatch_wire::answer::{Asked, Step, take_head};
 use tokenwatch_wire::client::{FIELD_LEN_MAX, client};
 use tokenwatch_wire::encoding::{Encoding, StreamDecoder, accept_encoding, decode};
 use tokenwatch_wire::price::{PriceTable, cost, worst_case};
@@ -47,6 +49,46 @@ pub(crate) fn request_parse(data: &[u8]) {
     }
     want["stream_options"]["include_usage"] = true.into();
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&spliced).ok(), Some(want));
+}
+
+/// Answers as HTTP: however the bytes are cut, the same head, body, end and rest are read.
+pub(crate) fn answer(data: &[u8]) {
+    let (choice, rest) = choose(data);
+    let (piece, wire) = choose(rest);
+    let asked = Asked { is_head: choice & 3 == 3, is_upgrade: choice & 12 == 12 };
+    let whole = read_answer(asked, [wire]);
+    let pieces = read_answer(asked, wire.chunks(piece % 61 + 1));
+    assert_eq!(whole, pieces);
+    assert!(whole.is_none_or(|(_, body, _, rest)| body.len() + rest <= wire.len()));
+}
+
+/// Status, body, whether it ended, and bytes left over; `None` when it is garbage.
+fn read_answer<'a>(
+    asked: Asked,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<(Option<u16>, Vec<u8>, bool, usize)> {
+    let (mut arrived, mut answer, mut body) = (BytesMut::new(), None, Vec::new());
+    let mut ended = false;
+    for piece in pieces {
+        arrived.extend_from_slice(piece);
+        if answer.is_none() {
+            answer = take_head(&mut arrived, asked).ok()?;
+        }
+        let Some(answer) = &mut answer else { continue };
+        loop {
+            match answer.framing.take(&mut arrived).ok()? {
+                Step::Data(data) => body.extend_from_slice(&data),
+                Step::More => break,
+                Step::End => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+    }
+    // Before the head is whole nothing was taken but interim answers, which come again when it is read in one piece.
+    let rest = if answer.is_some() { arrived.len() } else { 0 };
+    Some((answer.map(|answer| answer.head.status().as_u16()), body, ended, rest))
 }
 
 /// Answers: however they are cut, the same is read and forwarded.

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{LineError, Step};
+use super::{ReadAnswerError, Step};
 
 /// Longest line of a chunk's size with its extensions, and of a trailer.
 const LINE_MAX: usize = 4 * 1024;
@@ -24,26 +24,28 @@ enum State {
 
 /// Reads one chunked body.
 #[derive(Clone, Debug)]
-pub(super) struct Chunked {
+pub struct Chunked {
     state: State,
     extra: usize,
 }
 
-const fn garbage(why: &'static str) -> LineError {
-    LineError::Garbage(why)
+const fn garbage(why: &'static str) -> ReadAnswerError {
+    ReadAnswerError(why)
 }
 
 impl Chunked {
-    pub(super) const fn new() -> Self {
+    /// At its beginning.
+    pub(crate) const fn new() -> Self {
         Self { state: State::Size, extra: 0 }
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    /// Whether its end was read.
+    pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// Takes the next piece of the body from what has arrived.
-    pub(super) fn take(&mut self, arrived: &mut BytesMut) -> Result<Step, LineError> {
+    pub(crate) fn take(&mut self, arrived: &mut BytesMut) -> Result<Step, ReadAnswerError> {
         loop {
             match self.state {
                 State::Done => return Ok(Step::End),
@@ -76,7 +78,7 @@ impl Chunked {
     }
 
     /// One step over what is not data; false when too little has arrived.
-    fn advance(&mut self, arrived: &mut BytesMut) -> Result<bool, LineError> {
+    fn advance(&mut self, arrived: &mut BytesMut) -> Result<bool, ReadAnswerError> {
         if self.state == State::DataEnd {
             return match arrived.get(..2) {
                 Some(b"\r\n") => {
@@ -114,7 +116,7 @@ impl Chunked {
 }
 
 /// A chunk's size and the length of its extensions.
-fn read_size(line: &[u8]) -> Result<(u64, usize), LineError> {
+fn read_size(line: &[u8]) -> Result<(u64, usize), ReadAnswerError> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
     // Sixteen digits are 64 bits.
@@ -133,12 +135,12 @@ fn read_size(line: &[u8]) -> Result<(u64, usize), LineError> {
 }
 
 /// Frames a piece of a body: what goes before it and after it.
-pub(super) fn frame(length: usize) -> (Bytes, &'static [u8]) {
+pub fn frame(length: usize) -> (Bytes, &'static [u8]) {
     (Bytes::from(format!("{length:x}\r\n")), b"\r\n")
 }
 
 /// What ends a chunked body.
-pub(super) const LAST: &[u8] = b"0\r\n\r\n";
+pub const LAST: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     /// Reads `wire` in pieces cut at `cuts`: the body, whether it ended, and what was left over.
-    fn read(wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, bool, usize), LineError> {
+    fn read(wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, bool, usize), ReadAnswerError> {
         let (mut chunked, mut arrived, mut body) = (Chunked::new(), BytesMut::new(), Vec::new());
         let mut from = 0;
         for to in cuts.iter().copied().chain([wire.len()]) {
