@@ -33,6 +33,10 @@ const BUCKETS: usize = 9;
 const COUNT_MAX: u16 = 4_096;
 /// Own requests before a key's topics, or its answers, say anything.
 const SETTLED: u32 = 40;
+/// Own requests before a sample of them is enough, and one in how many that is: a key's topics change slowly, and
+/// reading content is a good part of a request's cost.
+const SAMPLE_AFTER: u16 = 256;
+const SAMPLE: u64 = 16;
 /// A key whose own prompts lie further apart than this has no topics to be far from.
 const RADIUS_MAX: u32 = 22;
 
@@ -98,6 +102,11 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// Whether the key would learn from the content of one of its own requests that is new in nothing.
+    pub(crate) fn samples(&self, request: &RequestContext) -> bool {
+        self.asked < SAMPLE_AFTER || scramble(request.id.bits() as u64).is_multiple_of(SAMPLE)
+    }
+
     /// Learns one of the key's own requests.
     pub(crate) fn learn(&mut self, event: &UsageEvent) {
         let shape = &event.request.shape;

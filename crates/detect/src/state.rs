@@ -10,6 +10,7 @@ use crate::baseline::Baseline;
 use crate::churn::Churn;
 use crate::content::Content;
 use crate::crowd::{CROWDS_MAX, Crowd};
+use crate::features::Features;
 use crate::known::Known;
 use crate::slot::{SLOTS_MAX, Slot};
 use crate::windows::Windows;
@@ -159,6 +160,12 @@ impl KeyState {
         fresh
     }
 
+    /// Whether the content signals of a request and its answer would be weighed or learned from: those of callers with
+    /// anything new, and a sample of the others. Not to read the rest saves most of what reading costs.
+    pub fn reads_content(&self, request: &RequestContext) -> bool {
+        !self.known.compare(&Features::of(request)).is_none() || self.content.samples(request)
+    }
+
     /// Time of the first event.
     pub const fn first_event(&self) -> Option<Timestamp> {
         self.born
@@ -172,7 +179,7 @@ impl KeyState {
     /// Whether the key's own calls are known from a context: all of a request's values are known. For
     /// investigation; judging needs more.
     pub fn knows(&self, request: &RequestContext) -> bool {
-        self.born.is_some() && self.known.compare(&crate::features::Features::of(request)).is_none()
+        self.born.is_some() && self.known.compare(&Features::of(request)).is_none()
     }
 
     /// By how many days' worth the latest event raised the evidence about its caller or crowd to a new height;

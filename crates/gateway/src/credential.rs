@@ -1,8 +1,11 @@
 //! Finds the one credential of a request. Two credentials, or one in two places, are refused: a proxy and
 //! its upstream could disagree about which counts.
 
+use std::sync::LazyLock;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Uri};
+use memchr::memmem::Finder;
 use tokenwatch_model::outcome::Refusal;
 
 /// Header fields that carry a credential besides `Authorization`.
@@ -73,8 +76,10 @@ pub(crate) fn decode_percent(text: &str) -> Vec<u8> {
 /// Whether something that looks like a key of ours stands in it: such a thing never travels to a provider,
 /// wherever a client put it.
 pub(crate) fn mentions_key(bytes: &[u8]) -> bool {
-    let prefix = tokenwatch_model::credential::PREFIX.as_bytes();
-    bytes.windows(prefix.len()).any(|window| window == prefix)
+    // Prepared, because every header field of every request is searched.
+    static PREFIX: LazyLock<Finder<'static>> =
+        LazyLock::new(|| Finder::new(tokenwatch_model::credential::PREFIX));
+    PREFIX.find(bytes).is_some()
 }
 
 /// The query without credential parameters; `None` when nothing is left.

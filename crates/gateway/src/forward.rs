@@ -13,6 +13,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use tokenwatch_model::account::Room;
+use tokenwatch_model::id::RequestId;
 use tokenwatch_model::outcome::{Refusal, UpstreamFailure};
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_wire::encoding::{self, Encoding};
@@ -51,6 +52,7 @@ struct Sent {
     /// Our own address, where Anthropic's batches must not lead the client past us.
     results_base: Option<String>,
     strip_usage: bool,
+    reads_content: bool,
     admitted: Admission,
     held: tokenwatch_model::money::NanoUsd,
     /// Whether the connection can serve others afterwards: not when an upload may still be under way on it.
@@ -64,9 +66,9 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
     let Outbound { settings, pool, heard, parts, prepared, admitted } = outbound;
     let provider = heard.target.provider.clone();
     let Prepared { body, strip_usage, decoded, ask } = prepared;
-    let headers = outgoing_headers(&parts.headers, decoded, strip_usage, &provider);
     let is_batch = heard.target.endpoint == Endpoint::Batches && provider.dialect == Dialect::Anthropic;
     let results_base = is_batch.then(|| own_base(&parts, &heard.target.prefix)).flatten();
+    let headers = outgoing_headers(parts.headers, decoded, strip_usage, &provider);
     let Ok(uri) = heard.target.path_and_query.parse::<Uri>() else {
         return refuse(&settings, ticket, Stop::plain(Refusal::BadHttp));
     };
@@ -75,7 +77,8 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     *request.version_mut() = Version::HTTP_11;
-    let stream = ticket.get().is_some_and(|open| open.context.stream);
+    let (stream, reads_content) =
+        ticket.get().map_or((false, false), |open| (open.context.stream, open.reads_content));
     let is_whole = matches!(request.body(), OutBody::Whole(_));
     let sent = Sent {
         settings,
@@ -85,6 +88,7 @@ pub(crate) async fn send(outbound: Outbound, mut ticket: Ticket) -> Response<Ans
         scope_filters_models: heard.target.endpoint == Endpoint::Models && heard.target.model.is_none(),
         results_base,
         strip_usage,
+        reads_content,
         admitted,
         held: ask.cost,
         entry: heard.entry,
@@ -291,31 +295,33 @@ fn give_up(
 /// The client's header fields without what must not travel. `plain` asks for an answer that is not compressed,
 /// because something will be taken out of it.
 pub(crate) fn outgoing_headers(
-    incoming: &HeaderMap,
+    mut headers: HeaderMap,
     decoded: bool,
     plain: bool,
     provider: &Provider,
 ) -> HeaderMap {
-    let named = named_in_connection(incoming);
-    let mut headers = HeaderMap::with_capacity(incoming.len() + 2);
-    for (name, value) in incoming {
-        let dropped = is_hop_or_override(name)
+    let mut dropped = named_in_connection(&headers);
+    for (name, value) in &headers {
+        let is_dropped = is_hop_or_override(name)
             || is_credential_field(name.as_str())
             || mentions_key(value.as_bytes())
-            || name == HOST
             || name == CONTENT_LENGTH
-            || name == ACCEPT_ENCODING
-            || (decoded && name == CONTENT_ENCODING)
-            || (!named.is_empty() && named.contains(name));
-        if !dropped {
-            headers.append(name.clone(), value.clone());
+            || (decoded && name == CONTENT_ENCODING);
+        if is_dropped {
+            dropped.push(name.clone());
         }
     }
+    // Most fields stay: taking out the others is less work than copying these.
+    for name in dropped {
+        headers.remove(name);
+    }
     let accepted =
-        if plain { "identity" } else { encoding::accept_encoding(header(incoming, ACCEPT_ENCODING)) };
+        if plain { "identity" } else { encoding::accept_encoding(header(&headers, ACCEPT_ENCODING)) };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
     if let Ok(host) = HeaderValue::from_str(&provider.origin.authority()) {
         headers.insert(HOST, host);
+    } else {
+        headers.remove(HOST);
     }
     headers
 }
@@ -350,7 +356,7 @@ fn make_tap(sent: &Sent, response: &Response<Inflow>) -> (Tap, bool) {
         strip_usage: sent.strip_usage && stream,
         encoding,
         body_limit: TAP_MAX,
-        content: sent.settings.shape_key.content(),
+        content: sent.settings.shape_key.content().filter(|_| sent.reads_content),
     });
     (tap, stream)
 }
@@ -380,7 +386,7 @@ async fn pass_on(sent: Sent, mut ticket: Ticket, response: Response<Inflow>) -> 
     let Some(open) = ticket.get() else { return Response::new(AnswerBody::Whole(None)) };
     open.status = head.status.as_u16();
     let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
-    add_own_headers(&mut head.headers, ticket.id().to_string(), overhead_us, &sent.admitted);
+    add_own_headers(&mut head.headers, ticket.id(), overhead_us, &sent.admitted);
     let back = Return { pool: sent.pool, provider: sent.provider };
     let mut passing = Passing::new(PassingParts {
         body,
@@ -439,9 +445,9 @@ static TOKENS_ROOM: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-fn add_own_headers(headers: &mut HeaderMap, id: String, overhead_us: u64, admitted: &Admission) {
+fn add_own_headers(headers: &mut HeaderMap, id: RequestId, overhead_us: u64, admitted: &Admission) {
     headers.reserve(8);
-    if let Ok(id) = HeaderValue::try_from(id) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.to_ascii()) {
         headers.insert(&REQUEST_ID, id);
     }
     headers.insert(&OVERHEAD_US, overhead_us.into());

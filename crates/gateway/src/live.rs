@@ -271,6 +271,13 @@ impl Live {
         }
     }
 
+    /// Whether what a request and its answer are about would be looked at.
+    pub(crate) fn reads_content(&self, request: &RequestContext) -> bool {
+        let guard = self.shard(request.key);
+        let mind = guard.keys.get(&request.key).and_then(|live| live.mind.as_ref());
+        mind.is_none_or(|mind| mind.learned.reads_content(request))
+    }
+
     /// Decides about a request: usable, contained, clamped, judged, room. All or nothing: what is refused uses
     /// up nothing, so that a thief who is refused does not use up the owner's limits.
     pub(crate) fn admit(&self, flight: &Arc<Flight>, ask: Ask) -> Result<Admitted, Denied> {

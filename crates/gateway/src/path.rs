@@ -18,7 +18,7 @@ use tokenwatch_model::scope::ScopeQuery;
 use tokenwatch_model::usage::PriceSource;
 use tokenwatch_wire::encoding::{self, DecodeError, Encoding};
 use tokenwatch_wire::price::Price;
-use tokenwatch_wire::request::ParsedRequest;
+use tokenwatch_wire::request::{self, ParsedRequest};
 use tokenwatch_wire::route::BodyKind;
 
 use crate::answer::AnswerBody;
@@ -211,6 +211,7 @@ fn prepare_json(
     bytes: Bytes,
     limit: u64,
 ) -> Result<Prepared, Stop> {
+    let gateway = ticket.gateway().clone();
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     open.context.request_bytes = bytes.len() as u64;
     if bytes.is_empty() {
@@ -229,15 +230,19 @@ fn prepare_json(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let plain = encoding::decode(&bytes, coding, limit).map_err(wrong)?;
     let dialect = heard.target.provider.dialect;
-    let parsed = tokenwatch_wire::request::parse(dialect, heard.target.endpoint, &plain, &settings.shape_key)
-        .map_err(|error| Stop {
-            field: error.field(),
-            ..Stop::because(Refusal::BadBody, error.to_string())
-        })?;
-    let rewritten = tokenwatch_wire::request::with_include_usage(&plain, &parsed);
-    let ask = take_parsed(settings, open, heard, &parsed);
+    let key = &settings.shape_key;
+    let mut read = request::parse_form(dialect, heard.target.endpoint, &plain, key).map_err(|error| {
+        Stop { field: error.field(), ..Stop::because(Refusal::BadBody, error.to_string()) }
+    })?;
+    let rewritten = request::with_include_usage(&plain, &read.request);
+    let ask = take_parsed(settings, open, heard, &read.request);
+    open.reads_content = gateway.live.reads_content(&open.context);
+    if open.reads_content {
+        read.read_content(key);
+        open.context.shape = read.request.shape;
+    }
     check_model(heard, open)?;
-    if !parsed.further_models.iter().all(|model| heard.entry.policy.scope.allows_model(model)) {
+    if !read.request.further_models.iter().all(|model| heard.entry.policy.scope.allows_model(model)) {
         return Err(Stop::plain(Refusal::ModelNotInScope));
     }
     let strip_usage = rewritten.is_some();

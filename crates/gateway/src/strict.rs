@@ -104,33 +104,34 @@ fn check_framing(headers: &HeaderMap) -> Result<(), BadHead> {
 /// Header fields that never travel on: hop by hop (RFC 9110 §7.6.1), proxy credentials, and overrides that
 /// could make an upstream route or authenticate differently from what was admitted.
 pub(crate) fn is_hop_or_override(name: &HeaderName) -> bool {
-    const DROPPED: [&str; 22] = [
-        "connection",
-        "keep-alive",
-        // Old gateways turn it into a variable that chooses a proxy for what runs behind them.
-        "proxy",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "http2-settings",
-        "expect",
-        "x-original-url",
-        "x-rewrite-url",
-        "x-http-method-override",
-        "x-http-method",
-        "x-method-override",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-real-ip",
-        "forwarded",
-        // They choose an organisation or workspace for the credential, which is ours.
-        "openai-organization",
-        "openai-project",
-        "anthropic-workspace-id",
-    ];
-    DROPPED.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
+    let name = name.as_str();
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            // Old gateways turn it into a variable that chooses a proxy for what runs behind them.
+            | "proxy"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
+            | "x-original-url"
+            | "x-rewrite-url"
+            | "x-http-method-override"
+            | "x-http-method"
+            | "x-method-override"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+            | "forwarded"
+            // They choose an organisation or workspace for the credential, which is ours.
+            | "openai-organization"
+            | "openai-project"
+            | "anthropic-workspace-id"
+    ) || name.starts_with("proxy-")
 }
 
 /// Names listed in `Connection`: hop by hop too, except fields that frame or authenticate the message.

@@ -41,6 +41,8 @@ pub(crate) struct Open {
     /// Time spent waiting for the provider, up to the head of its answer.
     pub(crate) provider_us: u64,
     pub(crate) response_bytes: u64,
+    /// Whether what prompt and answer are about is looked at.
+    pub(crate) reads_content: bool,
     /// Sketch of the answer's text.
     pub(crate) completion: u64,
     /// Whether the provider has, or may have, the request.
@@ -87,6 +89,7 @@ impl Ticket {
             first_byte_us: 0,
             provider_us: 0,
             response_bytes: 0,
+            reads_content: false,
             completion: 0,
             forwarded: false,
             _serving: gateway.metrics.in_flight.enter(()),

@@ -75,7 +75,7 @@ pub(crate) async fn open(
         return refuse(&settings, ticket, stop);
     }
     let provider = heard.target.provider.clone();
-    let mut headers = outgoing_headers(&parts.headers, false, true, &provider);
+    let mut headers = outgoing_headers(parts.headers, false, true, &provider);
     clean_protocols(&mut headers);
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

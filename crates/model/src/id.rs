@@ -28,11 +28,15 @@ pub enum ParseIdError {
 
 fn write_base32(f: &mut fmt::Formatter<'_>, value: u128, digits: u32) -> fmt::Result {
     for place in (0..digits).rev() {
-        let digit = (value >> (place * 5)) & 31;
-        // The index is below 32 by the mask.
-        f.write_str(char::from(ALPHABET[digit as usize]).encode_utf8(&mut [0; 4]))?;
+        f.write_str(char::from(base32_digit(value >> (place * 5))).encode_utf8(&mut [0; 4]))?;
     }
     Ok(())
+}
+
+/// The digit for the lowest five bits.
+fn base32_digit(value: u128) -> u8 {
+    // The index is below 32 by the mask.
+    ALPHABET[(value & 31) as usize]
 }
 
 fn parse_base32(text: &str) -> Result<u128, ParseIdError> {
@@ -190,6 +194,17 @@ impl RequestId {
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
+
+    /// The written form as ASCII bytes: every answer carries it.
+    pub fn to_ascii(self) -> [u8; 30] {
+        let mut text = *b"req_00000000000000000000000000";
+        let mut rest = self.0;
+        for place in text.iter_mut().rev().take(Self::DIGITS) {
+            *place = base32_digit(rest);
+            rest >>= 5;
+        }
+        text
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -253,6 +268,8 @@ mod tests {
             prop_assert_eq!(key.to_string().to_uppercase().replace("KEY_", "key_").parse::<KeyId>(), Ok(key));
             let request = RequestId::new(ms, random);
             prop_assert_eq!(request.to_string().parse::<RequestId>(), Ok(request));
+            let written = request.to_string();
+            prop_assert_eq!(written.as_bytes(), request.to_ascii());
             let json = serde_json::to_value(key).unwrap();
             prop_assert_eq!(&json, &key.to_string());
             prop_assert_eq!(serde_json::from_value::<KeyId>(json).unwrap(), key);

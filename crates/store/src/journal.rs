@@ -4,9 +4,9 @@
 //! Invariants: handing a record over never blocks and never fails for want of a disk; a crash loses at most what
 //! was handed over since the last sync; each process writes files of its own, so two never share one.
 //!
-//! How long a record waits: a sync begins at most a quarter of [`JournalOptions::sync_every`] after it was handed
-//! over, or as soon as the one under way is done. So it is durable after that quarter, or one sync, and one sync
-//! more: with 100 ms, a disk that syncs within 50 ms keeps the promise. What it took is measured, not assumed:
+//! How long a record waits: a sync begins at most half of [`JournalOptions::sync_every`] after it was handed
+//! over, sooner where the disk is slow, or as soon as the one under way is done. So it is durable after that half, or
+//! one sync, and one sync more: with 100 ms, a disk that syncs within 50 ms keeps the promise. What it took is measured, not assumed:
 //! [`JournalHandle::take_lags`], [`JournalHealth::lag_worst_ms`].
 
 mod lag;
@@ -325,7 +325,7 @@ impl JournalHandle {
     }
 
     /// For each sync since the last call, the longest that any of its records may have waited for the disk: the
-    /// time since the records before them were taken up, so up to a quarter of
+    /// time since the records before them were taken up, so up to half of
     /// [`JournalOptions::sync_every`] more than it was.
     pub fn take_lags(&self) -> Vec<Duration> {
         self.shared.status().lags.take()

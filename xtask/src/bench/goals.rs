@@ -137,6 +137,11 @@ impl Figure {
         )
     }
 
+    /// Whether more of it is better: throughput alone.
+    pub(super) const fn is_better_higher(self) -> bool {
+        matches!(self, Self::ChatPerSecond)
+    }
+
     /// What the figure has to stay within when `streams` streams were opened.
     pub(super) fn rule(self, streams: usize) -> Rule {
         match self {

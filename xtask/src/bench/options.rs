@@ -17,7 +17,7 @@ Measures the gateway with everything on against nginx, on this machine and loopb
 Usage: cargo xtask bench gateway [options]
 
   --quick             two minutes instead of six: shorter measures, fewer rounds, streams and requests
-  --rounds N          rounds, 1 to 20; targets take turns in each, medians are shown (5; quick: 3)
+  --rounds N          rounds, 1 to 20; targets take turns in each, the quietest is shown (5; quick: 3)
   --only PARTS        some of chat,one,scheduled,burst,paced,first,idle,streams,keys,growth
   --peers             measure LiteLLM and Portkey, too; they are installed once into the user's cache folder
                       (needs python3 with venv, and npm)
@@ -64,8 +64,8 @@ impl Options {
         self.only.is_empty() || self.only.contains(&part)
     }
 
-    /// Times of a closed-loop measure. Short ones in many rounds: what disturbs the machine then disturbs a few
-    /// rounds, which medians pass over, and not a whole target.
+    /// Times of a closed-loop measure. Short ones in many rounds: what disturbs the machine then disturbs some
+    /// rounds, and leaves a quiet one to each target.
     pub(super) fn closed(&self) -> Times {
         self.times(700, 1_500)
     }

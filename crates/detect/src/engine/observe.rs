@@ -89,7 +89,9 @@ impl Engine {
             }
         }
         if lesson == Lesson::All {
-            state.content.learn(event);
+            if !novelty.is_none() || state.content.samples(&event.request) {
+                state.content.learn(event);
+            }
             learn_caller(state, &features, now, !learning);
         }
         findings

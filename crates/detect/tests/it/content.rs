@@ -3,6 +3,7 @@
 use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Finding, Verdict};
+use tokenwatch_model::id::RequestId;
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::network::NetworkKind;
 use tokenwatch_model::provider::Endpoint;
@@ -156,4 +157,28 @@ fn what_newcomers_ask_teaches_nothing_until_they_are_the_keys_own() {
     assert_eq!(state, key.state);
     let other = Key { engine: Engine::default(), profile: key.profile, state };
     assert!(other.judge(&newcomer(0, Asked(OTHER, CHECK, 0))).once_in_days >= before);
+}
+
+#[test]
+fn a_known_callers_content_is_read_now_and_then_and_a_newcomers_always() {
+    let key = Key::with_history(own);
+    let read = |request: &dyn Fn(u64) -> UsageEvent| {
+        (0..1_600)
+            .filter(|&i| {
+                let mut event = request(i);
+                event.request.id = RequestId::new(event.request.time.ms(), (i + 1).into());
+                key.state.reads_content(&event.request)
+            })
+            .count()
+    };
+    assert_eq!(read(&|i| newcomer(i, own(i))), 1_600);
+    assert_eq!(
+        read(&|i| sent(day(10).plus(i), HOME, 0x99, own(i))),
+        1_600,
+        "a prompt that is new to the key"
+    );
+    let known = read(&|i| sent(day(10).plus(i), HOME, 7, own(i)));
+    assert!((60..140).contains(&known), "{known} of 1,600");
+    // A key that is not known yet is read whole.
+    assert!(KeyState::new().reads_content(&newcomer(0, own(0)).request));
 }

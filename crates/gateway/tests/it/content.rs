@@ -57,3 +57,17 @@ fn switched_off_no_event_has_any_of_it() {
         assert!(shape.prompt != 0, "the hashes of the form stay");
     }
 }
+
+#[test]
+fn of_a_caller_that_is_known_a_sample_is_read() {
+    let rig = rig();
+    let mut read = 0;
+    for i in 0..400 {
+        let event = event(&rig, "/v1/chat/completions", &chat(&json!({})));
+        let shape = event.request.shape;
+        assert_eq!(shape.topic != 0, event.completion != 0, "request and answer are read together");
+        assert!(i >= 256 || shape.topic != 0, "the first are all read");
+        read += usize::from(shape.topic != 0);
+    }
+    assert!((256..300).contains(&read), "{read} of 400");
+}

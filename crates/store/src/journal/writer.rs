@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokenwatch_model::event::JournalRecord;
 
@@ -128,6 +128,12 @@ pub(crate) struct Writer<D: Disk> {
     flushes: Vec<mpsc::Sender<Option<JournalPosition>>>,
 }
 
+/// From one sync's beginning to the next. A record that just missed one waits for this, for the rest of that sync and for
+/// its own; every sync takes a core from requests for a moment, so a quick disk is asked half as often.
+fn pause(sync_every: Duration, disk: Duration) -> Duration {
+    sync_every.saturating_sub(disk * 2).clamp(sync_every / 4, sync_every / 2)
+}
+
 impl<D: Disk> Writer<D> {
     pub(crate) fn new(
         disk: D,
@@ -151,13 +157,16 @@ impl<D: Disk> Writer<D> {
     }
 
     pub(crate) fn run(mut self) {
-        let tick = self.options.sync_every / 4;
+        // How long the disk took lately.
+        let mut disk = Duration::ZERO;
         loop {
             let began = Instant::now();
             // Asked before taking: what was pushed before the end is still taken.
             let ending = self.shared.ending.load(Ordering::Acquire);
             let more = self.gather();
+            let asked = Instant::now();
             let persisted = self.persist();
+            disk = asked.elapsed().max(disk / 8 * 7);
             self.tell(began, &persisted);
             if ending && !more {
                 if persisted.is_ok() {
@@ -171,7 +180,8 @@ impl<D: Disk> Writer<D> {
                 Ok(()) => {
                     self.end_segment_when_due();
                     if !more {
-                        std::thread::park_timeout(tick.saturating_sub(began.elapsed()));
+                        let pause = pause(self.options.sync_every, disk);
+                        std::thread::park_timeout(pause.saturating_sub(began.elapsed()));
                     }
                 }
             }

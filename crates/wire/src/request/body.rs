@@ -5,7 +5,7 @@ use tokenwatch_model::provider::{Dialect, Endpoint};
 
 use super::keys::Members;
 use super::shape::{Role, ShapeBuilder, ShapeKey, Texts};
-use super::{MODEL_LEN_MAX, MODELS_MAX, ParseRequestError, ParsedRequest, UsageSplice};
+use super::{MODEL_LEN_MAX, MODELS_MAX, ParseRequestError, Parsed, ParsedRequest, UsageSplice};
 use crate::json::{Kind, Scanner};
 
 /// Longest service tier that is accepted, in bytes.
@@ -67,12 +67,12 @@ struct OutputBounds {
     choices: u64,
 }
 
-pub(super) fn read(
+pub(super) fn read<'a>(
     dialect: Dialect,
     endpoint: Endpoint,
-    scan: Scanner<'_>,
+    scan: Scanner<'a>,
     key: &ShapeKey,
-) -> Result<ParsedRequest, ParseRequestError> {
+) -> Result<Parsed<'a>, ParseRequestError> {
     let mut reader = Reader {
         scan,
         shape: ShapeBuilder::new(key),
@@ -91,11 +91,11 @@ pub(super) fn read(
 }
 
 impl<'a> Reader<'a, '_> {
-    fn finish(self) -> ParsedRequest {
+    fn finish(self) -> Parsed<'a> {
         let reports_usage = self.dialect == Dialect::OpenAi
             && matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
-        let shape = self.shape.finish();
-        ParsedRequest {
+        let (shape, template, prompt) = self.shape.finish();
+        let request = ParsedRequest {
             usage_splice: self.splice.filter(|_| reports_usage && self.found.stream),
             input_tokens_estimate: self
                 .text_bytes
@@ -110,7 +110,8 @@ impl<'a> Reader<'a, '_> {
             },
             shape,
             ..self.found
-        }
+        };
+        Parsed { request, template, prompt }
     }
 
     fn read_top(&mut self) -> Result<(), ParseRequestError> {

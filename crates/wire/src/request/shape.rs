@@ -6,7 +6,6 @@ use siphasher::sip::SipHasher24;
 use tokenwatch_model::context::Shape;
 
 use super::flatten::hash_flat;
-use super::topic;
 use crate::json::RawStr;
 use crate::sketch::ContentKey;
 
@@ -71,6 +70,10 @@ impl<'a> Texts<'a> {
         if self.0.len() < TEXTS_MAX && !text.raw.is_empty() {
             self.0.push(text);
         }
+    }
+
+    pub(super) fn pieces(&self) -> &[RawStr<'a>] {
+        &self.0
     }
 }
 
@@ -139,12 +142,10 @@ impl<'a, 'k> ShapeBuilder<'a, 'k> {
             self.parameters.wrapping_add(self.hash(&[b"parameter", name.as_bytes(), value.as_bytes()]));
     }
 
-    pub(super) fn finish(self) -> Shape {
+    /// The shape without content signals, the system prompt's texts and the last user message's.
+    pub(super) fn finish(self) -> (Shape, Texts<'a>, Texts<'a>) {
         let turns = self.turns.get(..self.turn_count).unwrap_or_default();
-        let content = self.key.content.as_ref();
-        let (topic, phrases) =
-            content.map_or((0, 0), |key| topic::read(key, &self.template.0, &self.prompt.0));
-        Shape {
+        let shape = Shape {
             template: hash_flat(&self.key.secret, &self.template.0, false),
             tools: if self.tool_count == 0 { 0 } else { self.tools.max(1) },
             roles: if turns.is_empty() { 0 } else { self.hash(&[b"roles", turns]).max(1) },
@@ -152,9 +153,10 @@ impl<'a, 'k> ShapeBuilder<'a, 'k> {
             prompt: hash_flat(&self.key.secret, &self.prompt.0, true),
             messages: self.messages,
             tool_count: self.tool_count,
-            topic,
-            phrases,
-        }
+            topic: 0,
+            phrases: 0,
+        };
+        (shape, self.template, self.prompt)
     }
 
     fn is_only_system(&self) -> bool {

@@ -226,3 +226,14 @@ fn nothing_is_called_durable_before_its_sync_and_what_it_waited_is_told() {
     drop(journal);
     check_content(dir.path(), 0..15);
 }
+
+#[test]
+fn a_slow_disk_is_asked_sooner() {
+    let ms = Duration::from_millis;
+    let check = |disk, want| assert_eq!(pause(ms(100), ms(disk)), ms(want), "{disk} ms");
+    check(0, 50);
+    check(25, 50);
+    check(30, 40);
+    check(40, 25);
+    check(400, 25);
+}
