@@ -70,6 +70,9 @@ enum Command {
     /// List, show and close incidents
     #[command(subcommand)]
     Incident(commands::incident::Args),
+    /// Say beforehand that a new network, client or prompt on a key will be you
+    #[command(subcommand)]
+    Context(commands::context::Args),
     /// Suppress alerts that are expected, for a while
     #[command(subcommand)]
     Suppression(commands::suppression::Args),
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Owner(args) => commands::owner::run(&common, args),
         Command::Provider(args) => commands::provider::run(&common, &args),
         Command::Incident(args) => commands::incident::run(&common, args),
+        Command::Context(args) => commands::context::run(&common, args),
         Command::Suppression(args) => commands::suppression::run(&common, args),
         Command::DryRun(args) => commands::dry_run::run(&common, &args),
         Command::Top(args) => commands::top::run(&common, &args),

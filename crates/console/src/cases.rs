@@ -1,11 +1,12 @@
 //! What people do with incidents and containments; the CLI and the admin API both come here.
 
-use tokenwatch_model::containment::{Action, Containment};
+use tokenwatch_model::containment::{Action, Containment, ContextMatch};
 use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::allowance::{self, AllowError, Allowance, Allowed};
 use tokenwatch_respond::incident::ChangeIncidentError;
 use tokenwatch_respond::manual::{self, Order, OrderError};
 use tokenwatch_respond::{Effects, Normal, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
@@ -40,6 +41,15 @@ fn order_refused(error: OrderError) -> RecordsError {
         OrderError::NoReason => invalid("reason", error.to_string()),
         OrderError::Over(_) => invalid("expires", error.to_string()),
         OrderError::Revoked => refused(error),
+    }
+}
+
+fn allow_refused(error: AllowError) -> RecordsError {
+    match error {
+        AllowError::Broad => invalid("context", error.to_string()),
+        AllowError::Reason => invalid("reason", error.to_string()),
+        AllowError::Short(_) | AllowError::Long => invalid("until", error.to_string()),
+        AllowError::Revoked | AllowError::Refused(_) => refused(error),
     }
 }
 
@@ -111,6 +121,58 @@ impl Manager {
             incident::dismiss(policy, &case.incident, &case.containments, who, self.clock.now())
                 .map_err(refused)
         })
+    }
+
+    /// Allows a context on a key beforehand: what calls from it until then is the key's own.
+    ///
+    /// # Errors
+    ///
+    /// When it would let anybody in, gives no reason, does not end in time, or the key or the context is contained.
+    pub fn allow_context(
+        &self,
+        key: &str,
+        context: &ContextMatch,
+        until: Timestamp,
+        reason: &str,
+        who: &str,
+    ) -> Result<Key, RecordsError> {
+        let key = self.find_key(key)?;
+        self.write(|| {
+            let containments = self.records.containments_of(key.id)?;
+            let allowance = Allowance { key: &key, context: context.clone(), until, reason, who };
+            allowance::allow(&allowance, &containments, self.clock.now()).map_err(allow_refused)
+        })?;
+        Ok(key)
+    }
+
+    /// Ends what [`Manager::allow_context`] allowed before its time.
+    ///
+    /// # Errors
+    ///
+    /// When the key is unknown, or no such context stands on it.
+    pub fn end_context(&self, key: &str, context: &ContextMatch, who: &str) -> Result<Key, RecordsError> {
+        let (key, allowed) = self.contexts(key)?;
+        if !allowed.iter().any(|allowed| allowed.context == *context) {
+            let name = &key.name;
+            let text = format!(
+                "{name} has no allowed context like that; `tokenwatch context list {name}` shows all"
+            );
+            return Err(RecordsError::Missing(text));
+        }
+        self.write(|| Ok(allowance::end(key.id, context, who, self.clock.now())))?;
+        Ok(key)
+    }
+
+    /// The contexts that people said are a key's own, by dismissing an incident or beforehand, while it holds.
+    ///
+    /// # Errors
+    ///
+    /// When the key is unknown.
+    pub fn contexts(&self, key: &str) -> Result<(Key, Vec<Allowed>), RecordsError> {
+        let key = self.find_key(key)?;
+        let said = self.records.changed_since(0)?.feedback;
+        let standing = allowance::standing(&said, key.id, self.clock.now());
+        Ok((key, standing))
     }
 
     /// Closes an incident as a theft. Its containments stay until they expire, unless `lift`.

@@ -17,6 +17,7 @@
 //!   and only where the policy says so.
 //! * New automatic containments never go beyond the policy's [`BlastRadius`]: past it they are proposed.
 
+pub mod allowance;
 pub mod commands;
 pub mod effects;
 pub mod ids;

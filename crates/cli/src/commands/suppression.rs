@@ -96,7 +96,7 @@ pub(crate) struct ContextArgs {
 }
 
 impl ContextArgs {
-    fn context(self) -> Option<ContextMatch> {
+    pub(super) fn context(self) -> Option<ContextMatch> {
         let context = ContextMatch {
             prefix: self.network,
             asn: self.asn,

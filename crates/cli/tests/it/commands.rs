@@ -236,6 +236,25 @@ fn tuning_from_a_budget_to_a_dry_run() {
 }
 
 #[test]
+fn contexts_are_allowed_listed_and_ended() {
+    check(
+        "contexts",
+        &Place::new(),
+        &[
+            "key issue --name batch",
+            "context list batch",
+            "context allow batch --network 203.0.113.0/24 --client k6 --for 4h --reason 'load test on Friday'",
+            "context allow batch --asn 64500 --for 7d --reason 'new region' --json",
+            "context list batch --json",
+            "context end batch --network 203.0.113.0/24 --client k6",
+            "context end batch --asn 64500 --json",
+            "context list batch --json",
+            "audit verify",
+        ],
+    );
+}
+
+#[test]
 fn wrong_input_names_the_field_and_the_fix() {
     let place = Place::new();
     place.issue("gone", &[]);
@@ -277,6 +296,13 @@ fn wrong_input_names_the_field_and_the_fix() {
             "suppression add --key taken --for 4h --reason x --network 10.0.0.0/8",
             "suppression add --key taken --for 4h --reason x --country Holland",
             "suppression lift sup_nonsense",
+            "context allow taken --for 4h --reason x",
+            "context allow taken --for 4h --reason x --country NL",
+            "context allow taken --for 4h --reason '' --asn 1",
+            "context allow taken --for 100d --reason x --asn 1",
+            "context allow gone --for 4h --reason x --asn 1",
+            "context allow nobody --for 4h --reason x --asn 1",
+            "context end taken --asn 1",
             "suppression alerts --key nobody",
             "dry-run --days 0",
             "dry-run --key nobody",

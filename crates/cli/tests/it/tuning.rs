@@ -9,11 +9,15 @@ use crate::past::{Stolen, stolen};
 
 /// A colleague: what the owner sends, from an address and a program the key has not seen.
 fn colleague(stolen: &Stolen) -> SimRequest {
+    newcomer(stolen, "203.0.113.77", "axios/1.7.4")
+}
+
+fn newcomer(stolen: &Stolen, address: &str, agent: &str) -> SimRequest {
     let mut request = stolen.owner.iter().find(|request| request.status == 200).unwrap().clone();
-    request.source = "203.0.113.77".parse().unwrap();
+    request.source = address.parse().unwrap();
     for (name, value) in &mut request.headers {
         if name.eq_ignore_ascii_case("user-agent") {
-            *value = "axios/1.7.4".to_owned();
+            *value = agent.to_owned();
         }
     }
     request
@@ -49,6 +53,34 @@ fn a_false_alarm_budget_is_in_force_without_a_restart() {
     assert_eq!(budget(&server), (365.0, "owner".to_owned()));
     place.ok(&["owner", "edit", "search", "--reset"]);
     assert_eq!(budget(&server), (5.0, "default".to_owned()));
+    stolen.assert_owner_is_served(&server);
+    server.stop();
+}
+
+#[test]
+fn who_is_allowed_beforehand_is_let_in_and_stays_known() {
+    let mock = Mock::start();
+    let place = Place::with_config(&mock, "");
+    let stolen = stolen(&place, "search-prod");
+    place.ok(&["key", "edit", "search-prod", "--false-alarms-per-key-year", "365"]);
+    let server = place.serve();
+    let stranger = colleague(&stolen);
+    let network = ["--network", "203.0.113.0/24"];
+    let allow = ["context", "allow", "search-prod", "--for", "1h", "--reason", "moves to another office"];
+    place.ok(&[&allow[..], &network[..]].concat());
+    // Without it whoever is new is refused: the budget is an alert a day.
+    let later = place.issue("later", &[]);
+    wait_for("the change to be in force", || (server.client().status(&later) == 200).then_some(()));
+    for _ in 0..20 {
+        assert_eq!(stolen.send(&server, &stranger).status, 200);
+    }
+    wait_for_status(&server, &stolen, &newcomer(&stolen, "198.51.100.7", "Go-http-client/2.0"), 403);
+    // What was learned while it held stays.
+    place.ok(&[&["context", "end", "search-prod"], &network[..]].concat());
+    assert!(place.ok(&["context", "list", "search-prod", "--json"]).stdout.contains("\"contexts\": []"));
+    let last = place.issue("last", &[]);
+    wait_for("the change to be in force", || (server.client().status(&last) == 200).then_some(()));
+    assert_eq!(stolen.send(&server, &stranger).status, 200);
     stolen.assert_owner_is_served(&server);
     server.stop();
 }
