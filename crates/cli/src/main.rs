@@ -4,6 +4,7 @@
 //! shut down (`serve`).
 
 mod adapters;
+mod alerts;
 mod app;
 mod build;
 mod commands;
@@ -70,6 +71,9 @@ enum Command {
     /// List, show and close incidents
     #[command(subcommand)]
     Incident(commands::incident::Args),
+    /// See, test and steer who is told of incidents
+    #[command(subcommand)]
+    Alert(commands::alert::Args),
     /// Suppress alerts that are expected, for a while
     #[command(subcommand)]
     Suppression(commands::suppression::Args),
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Owner(args) => commands::owner::run(&common, args),
         Command::Provider(args) => commands::provider::run(&common, &args),
         Command::Incident(args) => commands::incident::run(&common, args),
+        Command::Alert(args) => commands::alert::run(&common, args),
         Command::Suppression(args) => commands::suppression::run(&common, args),
         Command::DryRun(args) => commands::dry_run::run(&common, &args),
         Command::Top(args) => commands::top::run(&common, &args),

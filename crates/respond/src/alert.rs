@@ -16,19 +16,22 @@ pub mod route;
 pub mod schedule;
 
 use serde::{Serialize, Serializer};
+use smol_str::SmolStr;
 use tokenwatch_model::alert::{AlertCause, StoredAlert};
 use tokenwatch_model::containment::Containment;
-use tokenwatch_model::finding::Finding;
+use tokenwatch_model::finding::{Finding, Severity};
+use tokenwatch_model::id::{IncidentId, KeyId};
 use tokenwatch_model::incident::{Incident, IncidentState};
-use tokenwatch_model::key::Key;
+use tokenwatch_model::key::{Key, KeyState, Policy, Workload};
+use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::{Timestamp, human_span};
 
 use self::mask::safe;
 use self::references::{Cites, References};
-use crate::incident::{time_to_contain_us, time_to_detect_us};
+use crate::incident::{tell, time_to_contain_us, time_to_detect_us};
 use crate::story::{next_steps, strongest};
-use crate::words::{clock, count, grouped, key_name, odds, rarity};
+use crate::words::{clean, clock, count, grouped, key_name, odds, rarity};
 use crate::{commands, plan};
 
 /// Findings, reasons, lines and sources told; the rest is in the incident.
@@ -206,6 +209,51 @@ pub struct About<'a> {
     pub runbook: Option<&'a str>,
     /// What a rule is called and cites.
     pub cites: &'a dyn Fn(&str) -> Option<Cites>,
+}
+
+/// An incident in which nothing happened, and a key that is none, to try the way to a destination with.
+pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (StoredAlert, Key) {
+    let mut incident = Incident {
+        id,
+        key: KeyId::from_bits(0),
+        state: IncidentState::Open,
+        severity: Severity::Low,
+        title: format!("{} tries {}", clean(who), clean(what)),
+        opened: now,
+        first_seen: now,
+        contained: None,
+        closed: None,
+        actors: Vec::new(),
+        findings: Vec::new(),
+        finding_count: 0,
+        containments: Vec::new(),
+        requests_forwarded: 0,
+        requests_refused: 0,
+        cost: NanoUsd::ZERO,
+        timeline: Vec::new(),
+        revision: 0,
+    };
+    tell(
+        &mut incident,
+        now,
+        who,
+        "sent this to see whether it arrives; nobody has to do anything".to_owned(),
+    );
+    let key = Key {
+        id: incident.key,
+        name: "no-key".into(),
+        owner: None,
+        environment: SmolStr::default(),
+        service: SmolStr::default(),
+        workload: Workload::Unknown,
+        policy: Policy::default(),
+        state: KeyState::Active,
+        state_reason: SmolStr::default(),
+        created: now,
+        expires: None,
+        revision: 0,
+    };
+    (StoredAlert { sequence: 0, time: now, cause: AlertCause::Test, incident }, key)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]

@@ -7,6 +7,8 @@ use tokenwatch_model::ports::Clock as _;
 use tokenwatch_network::Bundled;
 
 use crate::adapters::SystemClock;
+use crate::alerts::Desk;
+use crate::config::Config;
 use crate::load::load;
 use crate::state::open_store;
 use crate::{Common, build, output};
@@ -46,6 +48,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
                     config.admin.listen
                 ));
             }
+            check_alerts(config, &mut errors, &mut warnings);
             let bundled = Bundled::new();
             let own_tables =
                 config.network.country_database.is_some() && config.network.asn_database.is_some();
@@ -68,6 +71,19 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Whether every destination can be reached as far as it is known here, and whether everybody is told.
+fn check_alerts(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let desk = Desk::new(&config.alerts);
+    for (name, ready) in &desk.destinations {
+        if let Err(error) = ready.way() {
+            errors.push(format!("[alerts.destination.{name}] {error:#}"));
+        }
+    }
+    if desk.routes.is_empty() {
+        warnings.push("no [[alerts.route]] is configured: nobody is told of incidents".to_owned());
+    }
 }
 
 fn check_state(common: &Common, errors: &mut Vec<String>) {
