@@ -15,7 +15,7 @@ use tokenwatch_outside::signature;
 use tokenwatch_respond::alert::rehearsal;
 use tokenwatch_store::{Batch, Change, Options, Store};
 
-use crate::harness::{Mock, Place, wait_for};
+use crate::harness::{Client, Mock, Place, wait_for};
 use crate::receiver::{Got, Receiver};
 
 /// The key that incidents are about, of an owner who names destinations.
@@ -301,4 +301,80 @@ fn check_complete(taken: &[Got], is_hook: bool, want: &BTreeMap<String, Vec<&str
     let got: BTreeMap<String, Vec<&str>> =
         got.iter().map(|(id, causes)| (id.clone(), causes.iter().map(String::as_str).collect())).collect();
     assert_eq!(&got, want);
+}
+
+#[test]
+fn who_does_not_acknowledge_is_escalated_and_who_does_is_not() {
+    let (mock, pager, room, hook) =
+        (Mock::start(), Receiver::willing(), Receiver::willing(), Receiver::willing());
+    let place = Place::with_config(&mock, "");
+    configure(&place, &mock, &pager, &room, &hook);
+    let path = place.path("tokenwatch.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let step = "name = \"all\"\nescalate = [{ after_s = 2, to = [\"room\"] }]";
+    let text = text.replace("name = \"all\"", step).replace("\"@channel\"", "\"pager\"");
+    place.configure(&text);
+    let key = owned_key(&place);
+    let store = open(&place);
+    let (mut first, mut second) = (incident(1, key), incident(2, key));
+    put(&store, &mut first, AlertCause::Opened);
+    put(&store, &mut second, AlertCause::Opened);
+    place.ok(&["alert", "ack", &second.id.to_string()]);
+    // It waits over a restart.
+    place.serve().kill();
+    let server = place.serve();
+    wait_for("an escalation", || (!room.taken().is_empty()).then_some(()));
+    wait_for("an empty outbox", || is_empty(&store).then_some(()));
+    let told = room.taken();
+    let title = told[0].json()["blocks"][0]["text"]["text"].as_str().unwrap().to_owned();
+    assert!(title.contains("NOT ACKNOWLEDGED") && title.ends_with("number 1"), "{title}");
+    assert_eq!(told.len(), 1);
+    let all = place.ok(&["alert", "list", "--all"]).stdout;
+    assert!(all.contains("needless"), "{all}");
+    // Who was called hears how it ends.
+    place.ok(&["incident", "resolve", &first.id.to_string()]);
+    wait_for("the end", || (room.taken().len() == 2).then_some(()));
+    server.stop();
+}
+
+/// Against a real Alertmanager, where `TOKENWATCH_ALERTMANAGER` says host and port of one.
+#[test]
+fn a_real_alertmanager_holds_one_alert_for_an_incident_until_it_ends() {
+    let Ok(address) = std::env::var("TOKENWATCH_ALERTMANAGER") else { return };
+    let mock = Mock::start();
+    let place = Place::with_config(&mock, "");
+    let more = format!(
+        "[alerts.destination.am]\nkind = \"alertmanager\"\napi = \"http://{address}\"\n\
+         [[alerts.route]]\nname = \"all\"\nto = [\"am\"]\ngroup_s = 0\n"
+    );
+    place.configure(&place.config(&mock, &more));
+    let key = owned_key(&place);
+    let store = open(&place);
+    let server = place.serve();
+    let created = store.key(key).unwrap().unwrap().key.created;
+    // Another run's incidents may be there.
+    let id = created.0 % 1_000_000 + 1;
+    let mut case = incident(id, key);
+    let client = Client::new(address.parse().unwrap());
+    let active = || -> Vec<String> {
+        let request = http::Request::get("/api/v2/alerts").body(http_body_util::Full::default()).unwrap();
+        let all: serde_json::Value = serde_json::from_str(&client.send(request).unwrap().text()).unwrap();
+        let labels = all.as_array().unwrap().iter().map(|alert| alert["labels"].clone());
+        let ours = labels.filter(|labels| labels["incident"] == case_id(id));
+        ours.map(|labels| labels["severity"].as_str().unwrap().to_owned()).collect()
+    };
+    case.opened = created;
+    put(&store, &mut case, AlertCause::Opened);
+    wait_for("an alert", || (active() == ["high"]).then_some(()));
+    case.severity = Severity::Critical;
+    put(&store, &mut case, AlertCause::Updated);
+    wait_for("a worse one in its place", || (active() == ["critical"]).then_some(()));
+    case.state = IncidentState::Resolved;
+    put(&store, &mut case, AlertCause::Resolved);
+    wait_for("its end", || active().is_empty().then_some(()));
+    server.stop();
+}
+
+fn case_id(n: u64) -> String {
+    IncidentId::from_bits(n).to_string()
 }

@@ -81,3 +81,16 @@ fn in_docs() -> Fields {
 fn every_field_is_documented_and_every_documented_field_is_there() {
     assert_eq!(in_docs(), in_code());
 }
+
+#[test]
+fn the_references_of_every_rule_are_documented() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/standards.md")).unwrap();
+    for about in tokenwatch_detect::catalogue() {
+        let [atlas, owasp, nist] = [about.atlas, about.owasp, about.nist].map(|ids| ids.join(", "));
+        let row = format!("| `{}` | {atlas} | {owasp} | {nist} |", about.id);
+        assert!(text.lines().any(|line| line == row), "docs/standards.md lacks {row}");
+        let names = |id: &&&str| !text.contains(&format!("{id} "));
+        assert_eq!(about.atlas.iter().find(names), None, "a technique without a name");
+    }
+}

@@ -1,7 +1,8 @@
 //! What the field calls it: MITRE ATLAS, OWASP Top 10 for LLM Applications, NIST AI RMF.
 //!
-//! Names of ATLAS are those of its data, version 5.6.0; of OWASP those of the list of 2025. NIST's subcategories are
-//! cited by number, as other works transcribe AI 100-1; `docs/standards.md` says what was verified.
+//! Names of ATLAS are those of its data, version 5.6.0 (that of AML.T0006 could not be verified); of OWASP those of the
+//! list of 2025. NIST's subcategories are cited by number, as other works transcribe AI 100-1. `docs/standards.md` says
+//! more.
 
 use serde::Serialize;
 
