@@ -396,6 +396,17 @@ pub fn as_of(incident: &Incident, containments: &[Containment], now: Timestamp) 
     incident
 }
 
+/// The incident as it stands now, and since when, if everything that was in force for it ran out.
+pub fn expired(
+    incident: &Incident,
+    containments: &[Containment],
+    now: Timestamp,
+) -> Option<(Incident, Timestamp)> {
+    let incident = as_of(incident, containments, now);
+    let since = incident.timeline.iter().rfind(|line| line.what == EXPIRED)?.time;
+    (incident.state == IncidentState::Expired).then_some((incident, since))
+}
+
 /// What a story says when time ended the last containment.
 pub(crate) const EXPIRED: &str = "what was in force ran out: nothing is contained any more";
 

@@ -19,12 +19,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::{AlertCause, Delivery, Failure, StoredAlert};
+use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::incident::IncidentState;
 use tokenwatch_model::ports::{Clock, Random};
-use tokenwatch_model::time::{DAY, HOUR, SECOND, Timestamp};
+use tokenwatch_model::time::{DAY, MINUTE, SECOND, Timestamp};
 use tokenwatch_outside::{SendError, send};
 use tokenwatch_respond::alert::schedule::{Pick, after_failure, pick};
-use tokenwatch_respond::incident::is_acknowledged;
-use tokenwatch_store::{NewDelivery, Store};
+use tokenwatch_respond::incident::{expired, is_acknowledged};
+use tokenwatch_store::{IncidentFilter, NewDelivery, Store};
 use tokenwatch_telemetry::metrics::Metrics;
 use tokenwatch_telemetry::told::{AlertTried, AlertUnrouted};
 use tokio::sync::{mpsc, watch};
@@ -91,7 +93,7 @@ async fn run(parts: Parts, mut stopped: watch::Receiver<bool>) {
     };
     let (done, mut ended) = mpsc::unbounded_channel();
     let mut deliverer =
-        Deliverer { parts, done, busy: HashSet::new(), holds: HashMap::new(), pruned: Timestamp(0) };
+        Deliverer { parts, done, busy: HashSet::new(), holds: HashMap::new(), swept: Timestamp(0) };
     loop {
         if let Err(error) = deliverer.look() {
             tracing::error!(
@@ -141,14 +143,20 @@ struct Deliverer {
     busy: HashSet<SmolStr>,
     /// Until when destinations are left alone.
     holds: HashMap<SmolStr, Timestamp>,
-    pruned: Timestamp,
+    /// When what is old was forgotten, and what ran out was told of.
+    swept: Timestamp,
 }
 
 impl Deliverer {
-    /// Routes what is new and sends what is due.
+    /// Routes what is new and sends what is due. What is wrong with one alert or destination holds up no other.
     fn look(&mut self) -> anyhow::Result<()> {
         let now = self.parts.clock.now();
         let desk = self.parts.desk.load_full();
+        if now.since(self.swept) > MINUTE {
+            self.swept = now;
+            self.parts.store.prune_alerts(Timestamp(now.0.saturating_sub(KEEP)))?;
+            self.note_expired(now)?;
+        }
         self.route(&desk, now)?;
         let snoozes: HashMap<_, _> = self.parts.store.snoozes(now)?.into_iter().collect();
         for name in desk.destinations.keys() {
@@ -156,43 +164,84 @@ impl Deliverer {
             if is_held || self.busy.contains(name) {
                 continue;
             }
-            let pending = self.parts.store.pending_deliveries(name, LOOK_MAX)?;
-            let Some(pick) = pick(&pending, |incident| snoozes.get(&incident).copied(), now) else {
-                continue;
-            };
-            if let Some(delivery) = pending.into_iter().find(|delivery| delivery.id == pick.id) {
-                self.start(&desk, delivery, pick, now)?;
+            if let Err(error) = self.serve(name, &desk, &snoozes, now) {
+                tracing::error!(alert.destination = %name, error = format!("{error:#}"), "an alert can not be sent");
+                self.holds.insert(name.clone(), now.plus(REST));
             }
         }
         let pending = self.parts.store.pending(now)?;
         self.parts.metrics.alerts.pending.set((), pending.due);
         self.parts.metrics.alerts.lag.set((), pending.oldest.map_or(0, |oldest| now.since(oldest)));
-        if now.since(self.pruned) > HOUR {
-            self.pruned = now;
-            self.parts.store.prune_alerts(Timestamp(now.0.saturating_sub(KEEP)))?;
+        Ok(())
+    }
+
+    /// Sends a destination what is due for it.
+    fn serve(
+        &mut self,
+        name: &SmolStr,
+        desk: &Desk,
+        snoozes: &HashMap<IncidentId, Timestamp>,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let pending = self.parts.store.pending_deliveries(name, LOOK_MAX)?;
+        let Some(pick) = pick(&pending, |incident| snoozes.get(&incident).copied(), now) else {
+            return Ok(());
+        };
+        match pending.into_iter().find(|delivery| delivery.id == pick.id) {
+            Some(delivery) => self.start(desk, delivery, pick, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Decides who is told of new alerts, each incident's in order.
+    fn route(&self, desk: &Desk, now: Timestamp) -> anyhow::Result<()> {
+        let mut stuck: HashSet<IncidentId> = HashSet::new();
+        for alert in self.parts.store.unrouted_alerts(LOOK_MAX)? {
+            let id = alert.incident.id;
+            if stuck.contains(&id) {
+                continue;
+            }
+            if let Err(error) = self.route_one(desk, &alert, now) {
+                tracing::error!(incident.id = %id, error = format!("{error:#}"), "nobody is told of an alert yet");
+                stuck.insert(id);
+            }
         }
         Ok(())
     }
 
-    /// Decides who is told of new alerts.
-    fn route(&self, desk: &Desk, now: Timestamp) -> anyhow::Result<()> {
+    fn route_one(&self, desk: &Desk, alert: &StoredAlert, now: Timestamp) -> anyhow::Result<()> {
         let store = &self.parts.store;
-        for alert in store.unrouted_alerts(LOOK_MAX)? {
-            let case = Case::load(store, &alert)?;
-            let before = store.deliveries_of(alert.incident.id)?;
-            let planned = desk.routing().decide(&alert, &case.key, case.owner.as_ref(), &before, now);
-            if planned.is_empty() && !desk.routes.is_empty() {
-                let incident = alert.incident.id.to_string();
-                let told = AlertUnrouted { incident: &incident, cause: alert.cause.name() };
-                told.emit(&self.parts.metrics);
+        let case = Case::load(store, alert)?;
+        let before = store.deliveries_of(alert.incident.id)?;
+        let planned = desk.routing().decide(alert, &case.key, case.owner.as_ref(), &before, now);
+        if planned.is_empty() && !desk.routes.is_empty() {
+            let incident = alert.incident.id.to_string();
+            AlertUnrouted { incident: &incident, cause: alert.cause.name() }.emit(&self.parts.metrics);
+        }
+        let new = planned.into_iter().map(|planned| NewDelivery {
+            destination: planned.destination,
+            route: planned.route,
+            cause: planned.cause,
+            due: planned.due,
+        });
+        Ok(store.route_alert(alert, &new.collect::<Vec<_>>(), now)?)
+    }
+
+    /// Tells of incidents whose containments ran out: time changes no row, so nobody else does.
+    fn note_expired(&self, now: Timestamp) -> anyhow::Result<()> {
+        let store = &self.parts.store;
+        let filter = IncidentFilter { open_only: true, key: None, limit: None };
+        for incident in store.incidents(filter)? {
+            if incident.state != IncidentState::Contained {
+                continue;
             }
-            let new = planned.into_iter().map(|planned| NewDelivery {
-                destination: planned.destination,
-                route: planned.route,
-                cause: planned.cause,
-                due: planned.due,
-            });
-            store.route_alert(&alert, &new.collect::<Vec<_>>(), now)?;
+            let containments = store.containments_of(incident.key)?;
+            let Some((incident, ended)) = expired(&incident, &containments, now) else { continue };
+            // Older ones were told of before, and that is forgotten in time.
+            if now.since(ended) < DAY {
+                let cause = AlertCause::Updated;
+                store.note_expired(&StoredAlert { sequence: 0, time: ended, cause, incident })?;
+            }
         }
         Ok(())
     }

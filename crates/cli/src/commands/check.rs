@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tokenwatch_model::ports::Clock as _;
 use tokenwatch_network::Bundled;
+use tokenwatch_respond::alert::route::{CHANNEL, ON_CALL};
 
 use crate::adapters::SystemClock;
 use crate::alerts::Desk;
@@ -60,6 +61,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     }
     if !args.config_only {
         check_state(common, &mut errors);
+        warnings.extend(check_owners(common));
     }
     if common.json {
         output::json(&json!({ "errors": errors, "warnings": warnings }))?;
@@ -84,6 +86,27 @@ fn check_alerts(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<St
     if desk.routes.is_empty() {
         warnings.push("no [[alerts.route]] is configured: nobody is told of incidents".to_owned());
     }
+}
+
+/// Owners whom a route would page, and who name no destination. What can not be read is told elsewhere.
+fn check_owners(common: &Common) -> Vec<String> {
+    let dir = common.state_dir();
+    let (true, Ok(loaded)) = (dir.exists(), load(common)) else { return Vec::new() };
+    let alerts = &loaded.config.alerts;
+    let uses = |name: &str| alerts.routes.iter().any(|route| route.to.iter().any(|to| to == name));
+    let owners = open_store(&dir).and_then(|store| Ok(store.owners()?)).unwrap_or_default();
+    let mut warnings = Vec::new();
+    for owner in owners {
+        for (stands_for, names) in [(ON_CALL, &owner.on_call), (CHANNEL, &owner.channel)] {
+            if uses(stands_for) && !alerts.destinations.contains_key(names) {
+                warnings.push(format!(
+                    "owner {}: routes to {stands_for} pass it over, because {names:?} is no [alerts.destination]",
+                    owner.name
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 fn check_state(common: &Common, errors: &mut Vec<String>) {

@@ -147,6 +147,10 @@ fn a_test_says_whether_it_was_taken_and_never_an_address() {
     let owners = place.run(&["alert", "test", "owners", "--key", "search-prod"]);
     assert_eq!(owners.code, 1);
     assert!(owners.stdout.starts_with("pager: taken\nroom: NOT taken: 404"), "{owners:?}");
+    place.ok(&["owner", "add", "--name", "other-team", "--on-call", "somebody", "--channel", "room"]);
+    let checked = place.ok(&["check"]).stdout;
+    assert!(checked.contains("owner other-team: routes to @on_call pass it over"), "{checked}");
+    assert!(!checked.contains("search-team"), "{checked}");
     let unknown = place.run(&["alert", "test", "pigeon"]);
     assert!(unknown.stderr.contains("there are: owners, all, hook, pager, room"), "{unknown:?}");
     assert!(![owners, unknown].iter().any(|done| format!("{done:?}").contains(HOOK)));
@@ -220,6 +224,38 @@ fn a_person_may_snooze_and_drop_and_both_are_audited() {
     assert!(place.ok(&["alert", "show", &number]).stdout.contains("state        dropped"));
     let log = place.ok(&["audit", "show"]).stdout;
     assert!(log.contains("alert.snooze") && log.contains("alert.drop"), "{log}");
+    server.stop();
+}
+
+#[test]
+fn what_ran_out_is_told_though_nobody_changed_anything() {
+    let (mock, pager, room, hook) =
+        (Mock::start(), Receiver::willing(), Receiver::willing(), Receiver::willing());
+    let place = Place::with_config(&mock, "");
+    configure(&place, &mock, &pager, &room, &hook);
+    let key = owned_key(&place);
+    let store = open(&place);
+    let mut case = incident(1, key);
+    case.opened = store.key(key).unwrap().unwrap().key.created;
+    put(&store, &mut case, AlertCause::Opened);
+    place.ok(&["incident", "contain", "search-prod", "--action", "suspend", "--reason", "r", "--for", "1s"]);
+    wait_for("the end of the containment", || {
+        let shown = place.ok(&["incident", "show", &case.id.to_string()]).stdout;
+        shown.contains("expired").then_some(())
+    });
+    let server = place.serve();
+    let states = || -> Vec<String> {
+        let text = |got: &Got| got.json()["incident"]["state"].as_str().unwrap().to_owned();
+        hook.taken().iter().map(text).collect()
+    };
+    // What was put in force while nobody delivered is said by the later update, too.
+    wait_for("what ran out", || (states() == ["open", "expired"]).then_some(()));
+    server.kill();
+    // The next server does not tell it again.
+    let server = place.serve();
+    place.ok(&["incident", "resolve", &case.id.to_string()]);
+    wait_for("the end", || states().contains(&"resolved".to_owned()).then_some(()));
+    assert_eq!(states().len(), 3);
     server.stop();
 }
 

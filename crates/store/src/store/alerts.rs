@@ -13,7 +13,7 @@ use tokenwatch_model::time::Timestamp;
 use crate::error::{ReadError, UpdateError};
 use crate::redact::Redactor;
 use crate::store::Store;
-use crate::store::batch::append_audit;
+use crate::store::batch::{append_audit, exists};
 use crate::store::rows::{self, json, number, optional, stored, text, word};
 
 /// Columns of [`alert`], in its order.
@@ -240,6 +240,18 @@ impl Store {
     pub fn snoozes(&self, now: Timestamp) -> Result<Vec<(IncidentId, Timestamp)>, ReadError> {
         let read = |row: &Row<'_>| Ok((IncidentId::from_bits(number(row, 0)?), Timestamp(number(row, 1)?)));
         self.many("incident, until", "snoozes WHERE until > ?1 ORDER BY incident", [stored(now.0)], read)
+    }
+
+    /// Writes an alert that no change of its incident causes; nothing happens when there is one of the same time.
+    pub fn note_expired(&self, alert: &StoredAlert) -> Result<(), UpdateError> {
+        self.0.state.write(|tx| {
+            let id = stored(alert.incident.id.bits());
+            let sql = "SELECT 1 FROM alerts WHERE incident = ?1 AND time = ?2";
+            if exists(tx, sql, params![id, stored(alert.time.0)])? {
+                return Ok(());
+            }
+            insert(tx, &self.0.redactor, alert)
+        })
     }
 
     /// Forgets alerts before a time of which nothing is pending.

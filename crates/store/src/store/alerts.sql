@@ -9,6 +9,7 @@ CREATE TABLE alerts (
     body TEXT NOT NULL,
     routed INTEGER
 ) STRICT;
+CREATE INDEX alerts_by_incident ON alerts (incident);
 CREATE INDEX alerts_unrouted ON alerts (sequence) WHERE routed IS NULL;
 
 CREATE TABLE deliveries (

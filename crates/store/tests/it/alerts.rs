@@ -62,6 +62,17 @@ fn alerts_are_routed_once_and_sent_in_order() {
 }
 
 #[test]
+fn what_ran_out_is_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for time in [1, 1, 2] {
+        let ran_out = StoredAlert { time: START.plus(time), ..alert(1, AlertCause::Updated) };
+        store.note_expired(&ran_out).unwrap();
+    }
+    assert_eq!(store.unrouted_alerts(9).unwrap().len(), 2);
+}
+
+#[test]
 fn snoozes_end_and_old_alerts_are_forgotten_unless_something_is_pending() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
