@@ -262,11 +262,17 @@ impl Deliverer {
         let way = ready.way();
         self.busy.insert(delivery.destination.clone());
         let done = self.done.clone();
-        tokio::spawn(async move {
-            let sent = match &way {
+        let sending = tokio::spawn(async move {
+            match &way {
                 Ok(way) => send(way, &message, now).await,
                 Err(error) => Err(SendError { failure: Failure::Unreachable, what: format!("{error:#}") }),
-            };
+            }
+        });
+        tokio::spawn(async move {
+            // A panic while sending is a failed try like others: the destination must not stay busy for ever.
+            let broken =
+                |_| Err(SendError { failure: Failure::Unreachable, what: "sending broke off".to_owned() });
+            let sent = sending.await.unwrap_or_else(broken);
             // Nobody listens any more only when the process ends.
             let _ = done.send(Done { delivery, pick, alert, sent });
         });
