@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::alert::StoredAlert;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
@@ -185,6 +186,11 @@ impl Records for StoreRecords {
         };
         for change in changes {
             batch.push(change);
+        }
+        if let (Some(cause), Some(incident)) = (effects.alert, &effects.incident) {
+            let time = incident.timeline.last().map_or(incident.opened, |line| line.time);
+            let alert = StoredAlert { sequence: 0, time, cause, incident: incident.clone() };
+            batch.push(Change::Alert(Box::new(alert)));
         }
         for entry in audit {
             batch.note(entry.clone());

@@ -33,6 +33,7 @@ use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
 use tokio::sync::watch;
 
 use crate::adapters::StoreRecords;
+use crate::alerts::{Desk, deliver};
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
@@ -64,6 +65,7 @@ pub(crate) struct App {
     admin: Option<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)>,
     responder: (Arc<ResponderHandle>, JoinHandle<()>),
     keeper: (Sender<Keep>, JoinHandle<anyhow::Result<()>>),
+    alerts: deliver::Handle,
     offer: Option<Offer>,
 }
 
@@ -132,6 +134,14 @@ impl App {
         tracing::info!(keys = gateway.live.totals().keys, replayed = taken.records, "state is loaded");
         follower.catch_up(state.feedback_told())?;
         let in_force = InForce::of(&config);
+        let alerts = deliver::start(deliver::Parts {
+            dir: dir.to_owned(),
+            store: state.store.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            metrics: gateway.metrics.clone(),
+            desk: in_force.desk.clone(),
+        })?;
         let manager = Manager { records: records.clone(), clock, random: random.clone() };
         let parts = ResponderParts { records, random, policy: in_force.policy.clone(), watcher };
         let responder = responder::start(gateway.clone(), handle.clone(), queue, parts)?;
@@ -160,7 +170,7 @@ impl App {
             })
             .transpose()?;
         let responder = (handle, responder);
-        Ok(Self { gateway, address, admin_address, workers, admin, responder, keeper, offer })
+        Ok(Self { gateway, address, admin_address, workers, admin, responder, keeper, alerts, offer })
     }
 
     /// What a later server is offered; `None` when it was taken before, or there is no door.
@@ -205,6 +215,7 @@ impl App {
         let (handle, thread) = self.responder;
         handle.stop();
         let _ = thread.join();
+        self.alerts.stop();
         let (keeper, thread) = self.keeper;
         let _ = keeper.send(Keep::Stop);
         match thread.join() {
@@ -347,6 +358,8 @@ struct InForce {
     policy: Arc<ArcSwap<ResponsePolicy>>,
     /// What keys inherit from nobody else.
     defaults: Arc<ArcSwap<Policy>>,
+    /// Who is told of incidents.
+    desk: Arc<ArcSwap<Desk>>,
 }
 
 impl InForce {
@@ -354,12 +367,14 @@ impl InForce {
         Self {
             policy: Arc::new(ArcSwap::from_pointee(config.containment.clone())),
             defaults: Arc::new(ArcSwap::from_pointee(config.defaults.clone())),
+            desk: Arc::new(ArcSwap::from_pointee(Desk::new(&config.alerts))),
         }
     }
 
     fn put(&self, config: &Config) {
         self.policy.store(Arc::new(config.containment.clone()));
         self.defaults.store(Arc::new(config.defaults.clone()));
+        self.desk.store(Arc::new(Desk::new(&config.alerts)));
     }
 }
 

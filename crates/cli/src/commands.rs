@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod admin;
+pub(crate) mod alert;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod completions;

@@ -13,9 +13,11 @@ use tokenwatch_model::network::Cidr;
 use tokenwatch_model::provider::SecretRef;
 use tokenwatch_respond::policy::ResponsePolicy;
 
+mod alerts;
 mod parse;
 mod validate;
 
+pub(crate) use alerts::{Alerts, Destination};
 pub(crate) use parse::parse;
 
 /// Everything that can be configured.
@@ -31,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     pub(crate) prices: Vec<PriceOverride>,
     pub(crate) log: Log,
+    pub(crate) alerts: Alerts,
 }
 
 /// `[server]`: the gateway's own side.

@@ -4,6 +4,7 @@
 //! shut down (`serve`).
 
 mod adapters;
+mod alerts;
 mod app;
 mod build;
 mod commands;
@@ -73,6 +74,9 @@ enum Command {
     /// Say beforehand that a new network, client or prompt on a key will be you
     #[command(subcommand)]
     Context(commands::context::Args),
+    /// See, test and steer who is told of incidents
+    #[command(subcommand)]
+    Alert(commands::alert::Args),
     /// Suppress alerts that are expected, for a while
     #[command(subcommand)]
     Suppression(commands::suppression::Args),
@@ -109,6 +113,7 @@ fn main() -> ExitCode {
         Command::Provider(args) => commands::provider::run(&common, &args),
         Command::Incident(args) => commands::incident::run(&common, args),
         Command::Context(args) => commands::context::run(&common, args),
+        Command::Alert(args) => commands::alert::run(&common, args),
         Command::Suppression(args) => commands::suppression::run(&common, args),
         Command::DryRun(args) => commands::dry_run::run(&common, &args),
         Command::Top(args) => commands::top::run(&common, &args),

@@ -188,6 +188,18 @@ impl Manager {
         })
     }
 
+    /// Says that somebody is on an incident, so that nobody else is called.
+    ///
+    /// # Errors
+    ///
+    /// When it is closed.
+    pub fn acknowledge(&self, id: &str, who: &str) -> Result<Effects, RecordsError> {
+        self.write(|| {
+            let case = self.case(id)?;
+            incident::acknowledge(case.incident, who, self.clock.now()).map_err(refused)
+        })
+    }
+
     /// Puts a containment on a key by hand.
     ///
     /// # Errors

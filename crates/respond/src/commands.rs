@@ -38,3 +38,8 @@ pub fn suspend(key_name: &str, id: IncidentId) -> String {
 pub fn rotate(key_name: &str) -> String {
     format!("tokenwatch key issue --name {key_name}-next")
 }
+
+/// Says that somebody is on it, so that nobody else is called.
+pub fn acknowledge(id: IncidentId) -> String {
+    format!("tokenwatch alert ack {id}")
+}

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use smol_str::SmolStr;
+use tokenwatch_model::alert::AlertCause;
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::finding::Feedback;
@@ -37,6 +38,8 @@ pub struct Effects {
     pub feedback: Vec<Feedback>,
     /// One entry per change.
     pub audit: Vec<AuditEntry>,
+    /// What people are told of the incident; nothing when it is not worth a message.
+    pub alert: Option<AlertCause>,
 }
 
 impl Effects {
@@ -95,11 +98,25 @@ fn carry_out(plan: &Plan, is_chosen: impl Fn(&Step) -> bool, who: &str, now: Tim
     if unchanged {
         return effects;
     }
-    if let IncidentChange::Extend { before } = &plan.incident {
-        incident.revision = before.revision.saturating_add(1);
-    }
+    effects.alert = match &plan.incident {
+        IncidentChange::None => None,
+        IncidentChange::Open { .. } => Some(AlertCause::Opened),
+        IncidentChange::Extend { before } => {
+            incident.revision = before.revision.saturating_add(1);
+            is_news(before, &incident, &effects).then_some(AlertCause::Updated)
+        }
+    };
     effects.incident = Some(incident);
     effects
+}
+
+/// Whether people want to hear of a change: it is worse than they know, or something was done. The same thief, found
+/// again, is not.
+fn is_news(before: &Incident, after: &Incident, effects: &Effects) -> bool {
+    before.severity != after.severity
+        || before.state != after.state
+        || before.actors.len() != after.actors.len()
+        || !effects.containments.is_empty()
 }
 
 /// Opens the incident or adds the finding to it.
@@ -235,6 +252,7 @@ pub fn undo(
     settle_state(&mut incident, &rows, now);
     incident.revision = incident.revision.saturating_add(1);
     effects.incident = Some(incident);
+    effects.alert = Some(AlertCause::Updated);
     effects
 }
 

@@ -18,6 +18,7 @@
 
 use serde_json::json;
 use smol_str::SmolStr;
+use tokenwatch_model::alert::AlertCause;
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::finding::{Feedback, Finding, Says, Severity};
 use tokenwatch_model::id::IncidentId;
@@ -214,6 +215,32 @@ pub fn note(
     Ok(Effects { incident: Some(incident), audit: vec![entry], ..Effects::default() })
 }
 
+/// What a story says when a person took the case.
+const ACKNOWLEDGED: &str = "acknowledged";
+
+/// A person says that they are on it, so that nobody else is called.
+///
+/// # Errors
+///
+/// When the incident is closed already.
+pub fn acknowledge(
+    mut incident: Incident,
+    who: &str,
+    now: Timestamp,
+) -> Result<Effects, ChangeIncidentError> {
+    check_open(&incident)?;
+    tell(&mut incident, now, who, ACKNOWLEDGED.to_owned());
+    incident.revision = incident.revision.saturating_add(1);
+    let entry = audit(now, who, "incident.acknowledge", incident.id, &json!({ "key": incident.key }));
+    let alert = Some(AlertCause::Acknowledged);
+    Ok(Effects { incident: Some(incident), audit: vec![entry], alert, ..Effects::default() })
+}
+
+/// Whether a person is on it: somebody who is not TokenWatch wrote into its story.
+pub fn is_acknowledged(incident: &Incident) -> bool {
+    incident.timeline.iter().any(|line| line.who != SELF)
+}
+
 /// Counts requests of its actors that were forwarded after they were found, and what they cost.
 pub fn count_forwarded(incident: &mut Incident, requests: u64, cost: NanoUsd) {
     incident.requests_forwarded = incident.requests_forwarded.saturating_add(requests);
@@ -307,6 +334,10 @@ fn close(
         .map(|context| Feedback { key: incident.key, time: now, context, says })
         .collect();
     effects.incident = Some(closed);
+    effects.alert = Some(match says {
+        Says::Ours { .. } => AlertCause::Dismissed,
+        Says::Theft => AlertCause::Resolved,
+    });
     Ok(effects)
 }
 
@@ -363,6 +394,17 @@ pub fn as_of(incident: &Incident, containments: &[Containment], now: Timestamp) 
         incident.timeline.insert(at, TimelineEntry { time: ended, who: SmolStr::new(SELF), what });
     }
     incident
+}
+
+/// The incident as it stands now, and since when, if everything that was in force for it ran out.
+pub fn expired(
+    incident: &Incident,
+    containments: &[Containment],
+    now: Timestamp,
+) -> Option<(Incident, Timestamp)> {
+    let incident = as_of(incident, containments, now);
+    let since = incident.timeline.iter().rfind(|line| line.what == EXPIRED)?.time;
+    (incident.state == IncidentState::Expired).then_some((incident, since))
 }
 
 /// What a story says when time ended the last containment.

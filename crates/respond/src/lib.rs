@@ -17,6 +17,7 @@
 //!   and only where the policy says so.
 //! * New automatic containments never go beyond the policy's [`BlastRadius`]: past it they are proposed.
 
+pub mod alert;
 pub mod allowance;
 pub mod commands;
 pub mod effects;
@@ -31,6 +32,7 @@ pub mod story;
 pub mod suppression;
 pub mod words;
 
+pub use alert::Alert;
 pub use effects::{Effects, approve, execute, undo};
 pub use ids::Ids;
 pub use ladder::plan;

@@ -1,6 +1,7 @@
 //! What people do by hand: put a containment in force, or lift one.
 
 use serde_json::json;
+use tokenwatch_model::alert::AlertCause;
 use tokenwatch_model::containment::{Action, Clamp, Containment};
 use tokenwatch_model::id::ContainmentId;
 use tokenwatch_model::incident::{Incident, IncidentState};
@@ -111,6 +112,7 @@ pub fn contain(order: &Order<'_>, now: Timestamp) -> Result<Effects, OrderError>
         incident.revision = incident.revision.saturating_add(1);
         incident
     });
+    effects.alert = effects.incident.as_ref().map(|_| AlertCause::Updated);
     effects.containments.push(row);
     Ok(effects)
 }
@@ -155,6 +157,7 @@ pub fn lift(
         incident
     });
     Ok(Effects {
+        alert: incident.as_ref().map(|_| AlertCause::Updated),
         incident,
         containments: vec![lifted(containment, who, now)],
         audit: vec![audit_lift(containment, who, now)],

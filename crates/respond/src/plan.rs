@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
-use tokenwatch_model::containment::{Action, Containment};
+use tokenwatch_model::containment::{Action, Containment, ContextMatch};
 use tokenwatch_model::finding::{Actor, Finding, Severity};
 use tokenwatch_model::id::{ContainmentId, IncidentId};
 use tokenwatch_model::incident::Incident;
@@ -264,6 +264,15 @@ pub fn describe_action(action: &Action) -> String {
                 .map_or_else(|| "the key".to_owned(), |context| clean(&context.to_string()));
             format!("clamp {whom} to {}", bounds.join(", "))
         }
+    }
+}
+
+/// The context that an action is about, if it is about one.
+pub(crate) const fn context_of(action: &Action) -> Option<&ContextMatch> {
+    match action {
+        Action::RefuseContext(context) => Some(context),
+        Action::Clamp(clamp) => clamp.only.as_ref(),
+        Action::Watch | Action::Suspend | Action::Revoke => None,
     }
 }
 

@@ -144,7 +144,7 @@ fn write_how_sure(text: &mut String, incident: &Incident) -> Written {
 }
 
 /// The rarest finding; rules without a rate only when there is no other. The first of equals.
-fn strongest(findings: &[Finding]) -> Option<&Finding> {
+pub(crate) fn strongest(findings: &[Finding]) -> Option<&Finding> {
     findings.iter().reduce(|best, next| {
         let key = |finding: &Finding| (finding.tier, finding.once_in_days);
         if key(next) > key(best) { next } else { best }
@@ -185,29 +185,11 @@ fn write_cost(text: &mut String, incident: &Incident) -> Written {
 
 fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
     writeln!(text, "\nWhat to press next")?;
-    let id = incident.id;
-    let mut line = |command: String, what: &str| writeln!(text, "  {command}\n      {what}");
+    for (command, what) in next_steps(incident, key) {
+        writeln!(text, "  {command}\n      {what}")?;
+    }
     match incident.state {
-        IncidentState::Open | IncidentState::Contained | IncidentState::Expired => {
-            if incident.state == IncidentState::Expired {
-                line(
-                    commands::suspend(&key_name(key), id),
-                    "stops all of the key, its owner too, should the thief still be there",
-                )?;
-            }
-            if incident.timeline.iter().any(|entry| entry.what.starts_with(PROPOSED)) {
-                line(commands::show_plan(id), "shows what was only proposed, and how to approve each step")?;
-            }
-            line(
-                commands::rotate(&key_name(key)),
-                "gives the owner a new credential; then revoke this one: the thief has it",
-            )?;
-            line(commands::dismiss(id), "it was us: lifts everything and trusts these contexts")?;
-            line(
-                commands::resolve(id),
-                "it was a theft: closes the case, containments stay until they expire",
-            )
-        }
+        IncidentState::Open | IncidentState::Contained | IncidentState::Expired => Ok(()),
         IncidentState::Resolved => {
             writeln!(text, "  Nothing: it was closed as a theft at {}.", closed_at(incident))
         }
@@ -215,6 +197,33 @@ fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
             writeln!(text, "  Nothing: it was closed as \"it was us\" at {}.", closed_at(incident))
         }
     }
+}
+
+/// The commands that are open to a person, each with what it does; none once the incident is closed.
+pub(crate) fn next_steps(incident: &Incident, key: &Key) -> Vec<(String, &'static str)> {
+    let id = incident.id;
+    let mut steps = Vec::new();
+    if !incident.state.is_open() {
+        return steps;
+    }
+    if incident.state == IncidentState::Expired {
+        steps.push((
+            commands::suspend(&key_name(key), id),
+            "stops all of the key, its owner too, should the thief still be there",
+        ));
+    }
+    if incident.timeline.iter().any(|entry| entry.what.starts_with(PROPOSED)) {
+        let what = "shows what was only proposed, and how to approve each step";
+        steps.push((commands::show_plan(id), what));
+    }
+    steps.push((
+        commands::rotate(&key_name(key)),
+        "gives the owner a new credential; then revoke this one: the thief has it",
+    ));
+    steps.push((commands::dismiss(id), "it was us: lifts everything and trusts these contexts"));
+    let what = "it was a theft: closes the case, containments stay until they expire";
+    steps.push((commands::resolve(id), what));
+    steps
 }
 
 fn closed_at(incident: &Incident) -> String {

@@ -5,6 +5,7 @@
 //! They learn of each other's writes by [`Store::data_version`] and [`Store::changes_since`].
 
 mod admin;
+mod alerts;
 mod audit;
 mod batch;
 mod checkpoint;
@@ -25,6 +26,7 @@ use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
 
 pub use self::admin::{AdminRole, AdminToken, StoredAdminToken};
+pub use self::alerts::{NewDelivery, Pending};
 pub use self::audit::{AuditFault, AuditReport};
 pub use self::batch::{Applied, Batch, Change};
 pub use self::checkpoint::Checkpoint;
@@ -39,7 +41,11 @@ use crate::redact::Redactor;
 /// `TWst`: the state database.
 const STATE: Schema = Schema {
     application_id: 0x5457_7374,
-    migrations: &[include_str!("store/schema.sql"), include_str!("store/suppressions.sql")],
+    migrations: &[
+        include_str!("store/schema.sql"),
+        include_str!("store/suppressions.sql"),
+        include_str!("store/alerts.sql"),
+    ],
 };
 /// `TWcp`: the checkpoint database.
 const CHECKPOINTS: Schema =

@@ -177,6 +177,16 @@ label!(
 );
 
 label!(
+    /// How one try to send an alert ended.
+    AlertResult, "result", {
+        /// The receiver took it.
+        Sent = "sent",
+        /// It did not; it is tried again.
+        Failed = "failed",
+    }
+);
+
+label!(
     /// The rungs of the containment ladder.
     Rung, "action", {
         /// Look closer.

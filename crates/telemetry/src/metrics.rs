@@ -19,7 +19,7 @@ use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::Endpoint;
 
 use crate::cells::{Counters, Gauges, Histograms};
-use crate::labels::{ConnectionState, Direction, KeyLabel, LabelSet, ReloadResult, Route, Rung};
+use crate::labels::{AlertResult, ConnectionState, Direction, KeyLabel, LabelSet, ReloadResult, Route, Rung};
 
 /// What [`Metrics::encode`] writes; send it as the content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -52,6 +52,8 @@ const WAIT_BOUNDS_US: &[u64] = &[
 
 const JOURNAL_WAIT: &str =
     "For each sync of the journal, the longest that any of its records waited for the disk";
+const MALFORMED: &str = "Requests refused because they could not be read in one way only";
+const ALERTS_LAG: &str = "Age of the oldest alert that is due and no receiver took yet";
 const JOURNAL_DURABLE: &str =
     "Records that are on disk or could not be encoded, of those that the journal took";
 
@@ -128,6 +130,8 @@ pub struct Metrics {
     pub journal_durable: Gauges<()>,
     /// Requests that a provider failed.
     pub upstream_failures: Counters<(UpstreamFailure,)>,
+    /// Alerts on their way to people.
+    pub alerts: AlertMetrics,
     /// Reloads of the configuration.
     pub config_reloads: Counters<(ReloadResult,)>,
     /// Panics caught.
@@ -199,6 +203,30 @@ impl Builder {
     }
 }
 
+/// Alerts on their way to people.
+#[derive(Debug)]
+pub struct AlertMetrics {
+    /// Tries to send one.
+    pub tries: Counters<(AlertResult,)>,
+    /// Those that no route led anywhere.
+    pub unrouted: Counters<()>,
+    /// Those that are due and not sent.
+    pub pending: Gauges<()>,
+    /// Age of the oldest of them, in microseconds.
+    pub lag: Gauges<()>,
+}
+
+impl AlertMetrics {
+    fn new(b: &mut Builder) -> Self {
+        Self {
+            tries: b.counters("alert_tries", "Tries to send an alert to a receiver"),
+            unrouted: b.counters("alerts_unrouted", "Alerts that no route led anywhere: nobody was told"),
+            pending: b.gauges("alerts_pending", "Alerts that are due and no receiver took yet"),
+            lag: b.add("alerts_lag", "seconds", ALERTS_LAG, Vec::new(), Gauges::new(1e6)),
+        }
+    }
+}
+
 impl Metrics {
     /// Makes every metric, at zero.
     pub fn new(build: &BuildInfo) -> Self {
@@ -207,10 +235,7 @@ impl Metrics {
             requests: b.counters("requests", "Finished requests, each in exactly one outcome"),
             endpoint_requests: b.counters("endpoint_requests", "Finished requests by what they called"),
             refusals: b.counters("refusals", "Requests not forwarded, by reason"),
-            malformed_requests: b.counters(
-                "malformed_requests",
-                "Requests refused because they could not be read in one way only",
-            ),
+            malformed_requests: b.counters("malformed_requests", MALFORMED),
             request_duration: b.seconds(
                 "request_duration",
                 ANSWER_BOUNDS_US,
@@ -254,6 +279,7 @@ impl Metrics {
             journal_taken: b.gauges("journal_records_taken", "Records that the journal took since the start"),
             journal_durable: b.gauges("journal_records_durable", JOURNAL_DURABLE),
             upstream_failures: b.counters("upstream_failures", "Forwarded requests that the provider failed"),
+            alerts: AlertMetrics::new(&mut b),
             config_reloads: b.counters("config_reloads", "Reloads of the configuration"),
             panics: b.counters("panics", "Panics caught; anything above zero is a defect to report"),
             logs_suppressed: b.counters("logs_suppressed", "Log lines held back by flood control"),

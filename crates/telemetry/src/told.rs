@@ -11,7 +11,7 @@ use tokenwatch_model::time::{SECOND, Timestamp};
 use tokenwatch_model::usage::UsageSource;
 
 use crate::flood::RateLimited;
-use crate::labels::{Direction, ReloadResult, Route};
+use crate::labels::{AlertResult, Direction, ReloadResult, Route};
 use crate::metrics::Metrics;
 
 /// A request ended. Counts everything that its event says; the gateway adds only what the event does not
@@ -202,6 +202,72 @@ impl ContainmentChanged<'_> {
             containment.expires = ?containment.expires,
             containment.reason = ?containment.reason,
             "{change}"
+        );
+    }
+}
+
+/// A receiver was offered an alert.
+#[derive(Debug)]
+pub struct AlertTried<'a> {
+    /// The alert's id, as its receiver sees it.
+    pub alert: &'a str,
+    /// Name of the destination.
+    pub destination: &'a str,
+    /// How often it was tried, this time included.
+    pub attempts: u32,
+    /// Why it was not taken, without secrets; nothing when it was.
+    pub error: Option<&'a str>,
+}
+
+impl AlertTried<'_> {
+    /// Counts and logs it: `info` when taken; else `warn`, and `error` once it failed often.
+    pub fn emit(&self, metrics: &Metrics) {
+        /// About two minutes without a receiver.
+        const OFTEN: u32 = 5;
+        let Self { alert, destination, attempts, error } = *self;
+        let Some(error) = error else {
+            metrics.alerts.tries.inc((AlertResult::Sent,));
+            tracing::info!(
+                alert.id = alert,
+                alert.destination = destination,
+                alert.attempts = attempts,
+                "alert sent"
+            );
+            return;
+        };
+        metrics.alerts.tries.inc((AlertResult::Failed,));
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    alert.id = alert,
+                    alert.destination = destination,
+                    alert.attempts = attempts,
+                    alert.error = ?error,
+                    "an alert was not taken: it is tried again"
+                )
+            };
+        }
+        if attempts < OFTEN { line!(warn) } else { line!(error) }
+    }
+}
+
+/// No route leads an alert anywhere.
+#[derive(Debug)]
+pub struct AlertUnrouted<'a> {
+    /// The incident.
+    pub incident: &'a str,
+    /// What happened to it.
+    pub cause: &'a str,
+}
+
+impl AlertUnrouted<'_> {
+    /// Counts and logs it (level `warn`).
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.alerts.unrouted.inc(());
+        tracing::warn!(
+            incident.id = self.incident,
+            alert.cause = self.cause,
+            "no route fits an alert: nobody is told; add an [[alerts.route]] without conditions at the end"
         );
     }
 }

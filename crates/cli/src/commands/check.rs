@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use serde_json::json;
 use tokenwatch_model::ports::Clock as _;
 use tokenwatch_network::Bundled;
+use tokenwatch_respond::alert::route::{CHANNEL, ON_CALL};
 
 use crate::adapters::SystemClock;
+use crate::alerts::Desk;
+use crate::config::Config;
 use crate::load::load;
 use crate::state::open_store;
 use crate::{Common, build, output};
@@ -46,6 +49,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
                     config.admin.listen
                 ));
             }
+            check_alerts(config, &mut errors, &mut warnings);
             let bundled = Bundled::new();
             let own_tables =
                 config.network.country_database.is_some() && config.network.asn_database.is_some();
@@ -57,6 +61,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     }
     if !args.config_only {
         check_state(common, &mut errors);
+        warnings.extend(check_owners(common));
     }
     if common.json {
         output::json(&json!({ "errors": errors, "warnings": warnings }))?;
@@ -68,6 +73,40 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Whether every destination can be reached as far as it is known here, and whether everybody is told.
+fn check_alerts(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let desk = Desk::new(&config.alerts);
+    for (name, ready) in &desk.destinations {
+        if let Err(error) = ready.way() {
+            errors.push(format!("[alerts.destination.{name}] {error:#}"));
+        }
+    }
+    if desk.routes.is_empty() {
+        warnings.push("no [[alerts.route]] is configured: nobody is told of incidents".to_owned());
+    }
+}
+
+/// Owners whom a route would page, and who name no destination. What can not be read is told elsewhere.
+fn check_owners(common: &Common) -> Vec<String> {
+    let dir = common.state_dir();
+    let (true, Ok(loaded)) = (dir.exists(), load(common)) else { return Vec::new() };
+    let alerts = &loaded.config.alerts;
+    let uses = |name: &str| alerts.routes.iter().any(|route| route.to.iter().any(|to| to == name));
+    let owners = open_store(&dir).and_then(|store| Ok(store.owners()?)).unwrap_or_default();
+    let mut warnings = Vec::new();
+    for owner in owners {
+        for (stands_for, names) in [(ON_CALL, &owner.on_call), (CHANNEL, &owner.channel)] {
+            if uses(stands_for) && !alerts.destinations.contains_key(names) {
+                warnings.push(format!(
+                    "owner {}: routes to {stands_for} pass it over, because {names:?} is no [alerts.destination]",
+                    owner.name
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 fn check_state(common: &Common, errors: &mut Vec<String>) {

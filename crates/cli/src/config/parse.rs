@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Config, validate};
+use super::{Config, alerts, validate};
 
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "server",
     "admin",
     "provider",
@@ -34,6 +34,7 @@ const SECTIONS: [&str; 10] = [
     "storage",
     "price",
     "log",
+    "alerts",
 ];
 
 /// Reads and validates a configuration. No file, network or environment is touched.
@@ -61,27 +62,35 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigErrors> {
         log: section(&mut table, "log", &mut errors),
         ..Config::default()
     };
-    config.providers = list(&mut table, "provider", &mut errors);
-    config.prices = list(&mut table, "price", &mut errors);
+    config.providers = list(&mut table, "provider", "provider", &mut errors);
+    config.prices = list(&mut table, "price", "price", &mut errors);
+    config.alerts = alerts::parse(&mut table, &mut errors);
     errors.extend(validate::validate(&config));
     let rate = config.detection.false_alarms_per_key_year;
     config.defaults.false_alarms_per_year.get_or_insert(rate);
     if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
 }
 
-fn section<T: DeserializeOwned + Default>(table: &mut Table, name: &str, errors: &mut Vec<String>) -> T {
-    let place = format!("[{name}]");
-    match table.remove(name) {
-        None => T::default(),
-        Some(Value::Table(fields)) => {
-            let good = keep_good::<T>(fields, &|fields| fields, &place, errors);
-            read(Value::Table(good), &place, errors).unwrap_or_default()
-        }
-        Some(_) => {
-            errors.push(format!("{place}: must be a section with fields"));
-            T::default()
-        }
-    }
+pub(super) fn section<T: DeserializeOwned + Default>(
+    table: &mut Table,
+    name: &str,
+    errors: &mut Vec<String>,
+) -> T {
+    table.remove(name).map_or_else(T::default, |value| fields(value, &format!("[{name}]"), errors))
+}
+
+/// Reads a section's fields.
+pub(super) fn fields<T: DeserializeOwned + Default>(
+    value: Value,
+    place: &str,
+    errors: &mut Vec<String>,
+) -> T {
+    let Value::Table(fields) = value else {
+        errors.push(format!("{place}: must be a section with fields"));
+        return T::default();
+    };
+    let good = keep_good::<T>(fields, &|fields| fields, place, errors);
+    read(Value::Table(good), place, errors).unwrap_or_default()
 }
 
 /// Tries each field by itself, so that every wrong one is told; `within` puts fields where they belong in the
@@ -111,16 +120,22 @@ fn keep_good<T: DeserializeOwned>(
     good
 }
 
-fn list<T: DeserializeOwned>(table: &mut Table, name: &str, errors: &mut Vec<String>) -> Vec<T> {
+/// Reads a list of sections: what stands under `name` in the table and is written `[[title]]`.
+pub(super) fn list<T: DeserializeOwned>(
+    table: &mut Table,
+    name: &str,
+    title: &str,
+    errors: &mut Vec<String>,
+) -> Vec<T> {
     match table.remove(name) {
         None => Vec::new(),
         Some(Value::Array(items)) => items
             .into_iter()
             .enumerate()
-            .filter_map(|(i, item)| read(item, &format!("[[{name}]] number {}", i + 1), errors))
+            .filter_map(|(i, item)| read(item, &format!("[[{title}]] number {}", i + 1), errors))
             .collect(),
         Some(_) => {
-            errors.push(format!("[{name}]: must be written [[{name}]], once for each"));
+            errors.push(format!("[{title}]: must be written [[{title}]], once for each"));
             Vec::new()
         }
     }

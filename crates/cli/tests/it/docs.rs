@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tokenwatch_model::key::Policy;
 use tokenwatch_respond::ResponsePolicy;
+use tokenwatch_respond::alert::route::{Escalation, Route};
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
 
-/// Sections of the configuration and the types that describe them in `config.rs`.
-const TYPES: [(&str, &str); 8] = [
+/// Sections of the configuration and the types that describe them in `config.rs` and `config/alerts.rs`.
+const TYPES: [(&str, &str); 10] = [
     ("Server", "server"),
     ("Admin", "admin"),
     ("Provider", "provider"),
@@ -18,10 +19,14 @@ const TYPES: [(&str, &str); 8] = [
     ("Storage", "storage"),
     ("PriceOverride", "price"),
     ("Log", "log"),
+    ("Links", "alerts"),
+    ("Destination", "alerts.destination.NAME"),
 ];
 
 fn in_code() -> Fields {
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.rs")).unwrap();
+    let read =
+        |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let source = read("src/config.rs") + &read("src/config/alerts.rs");
     let mut fields = Fields::new();
     for (name, section) in TYPES {
         let start = format!("pub(crate) struct {name} {{");
@@ -33,6 +38,8 @@ fn in_code() -> Fields {
     }
     add_value("defaults", &serde_json::to_value(Policy::default()).unwrap(), &mut fields);
     add_value("containment", &serde_json::to_value(ResponsePolicy::default()).unwrap(), &mut fields);
+    add_value("alerts.route", &serde_json::to_value(Route::default()).unwrap(), &mut fields);
+    add_value("alerts.route.escalate", &serde_json::to_value(Escalation::default()).unwrap(), &mut fields);
     fields
 }
 
@@ -73,4 +80,17 @@ fn in_docs() -> Fields {
 #[test]
 fn every_field_is_documented_and_every_documented_field_is_there() {
     assert_eq!(in_docs(), in_code());
+}
+
+#[test]
+fn the_references_of_every_rule_are_documented() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/standards.md")).unwrap();
+    for about in tokenwatch_detect::catalogue() {
+        let [atlas, owasp, nist] = [about.atlas, about.owasp, about.nist].map(|ids| ids.join(", "));
+        let row = format!("| `{}` | {atlas} | {owasp} | {nist} |", about.id);
+        assert!(text.lines().any(|line| line == row), "docs/standards.md lacks {row}");
+        let names = |id: &&&str| !text.contains(&format!("{id} "));
+        assert_eq!(about.atlas.iter().find(names), None, "a technique without a name");
+    }
 }

@@ -1,6 +1,8 @@
 //! The real binary as processes: commands, servers, crashes, reloads, hand-overs.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;
@@ -24,6 +26,8 @@ mod many;
 mod past;
 #[cfg(test)]
 mod power;
+#[cfg(test)]
+mod receiver;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

@@ -84,6 +84,12 @@ pub(crate) fn resolve(call: &Call) -> Result<Reply, Problem> {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+pub(crate) fn acknowledge(call: &Call) -> Result<Reply, Problem> {
+    let Nothing {} = call.parse()?;
+    decide(call, || call.shared.api.manager.acknowledge(call.value(), &call.caller.actor()))?;
+    show(call)
+}
+
 pub(crate) fn dismiss(call: &Call) -> Result<Reply, Problem> {
     let Nothing {} = call.parse()?;
     let policy = call.shared.api.policy.load();

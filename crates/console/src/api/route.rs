@@ -90,7 +90,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 37] = [
+static ROUTES: [Route; 38] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -114,6 +114,7 @@ static ROUTES: [Route; 37] = [
     get("/api/v1/incidents/{incident}/plan", VIEWER, &[], incidents::plan),
     post("/api/v1/incidents/{incident}/approve", Role::Responder, incidents::approve),
     post("/api/v1/incidents/{incident}/resolve", Role::Responder, incidents::resolve),
+    post("/api/v1/incidents/{incident}/acknowledge", Role::Responder, incidents::acknowledge),
     post("/api/v1/incidents/{incident}/dismiss", Role::Responder, incidents::dismiss),
     post("/api/v1/incidents/{incident}/note", Role::Responder, incidents::note),
     get("/api/v1/containments", VIEWER, &["limit"], incidents::containments),

@@ -70,6 +70,14 @@ fn an_incident_whose_containments_ran_out_says_so() {
 }
 
 #[test]
+fn acknowledging_is_told_in_the_story() {
+    let (server, _, path) = prepare();
+    let shown = respond(&server, &format!("{path}/acknowledge"), json!({})).expect(200).json();
+    let line = shown["incident"]["timeline"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&line["who"], &line["what"]), (&json!("admin:responder"), &json!("acknowledged")));
+}
+
+#[test]
 fn dismissing_lifts_everything_and_trusts_the_context() {
     let (server, key, path) = prepare();
     let shown = respond(&server, &format!("{path}/dismiss"), json!({})).expect(200).json();
@@ -82,6 +90,7 @@ fn dismissing_lifts_everything_and_trusts_the_context() {
     let detail = server.ask(Role::Viewer, "GET", &format!("/api/v1/keys/{key}"), None).expect(200).json();
     assert_eq!(detail["containments"], json!([]));
     respond(&server, &format!("{path}/dismiss"), json!({})).expect_error(409, "not_possible", None);
+    respond(&server, &format!("{path}/acknowledge"), json!({})).expect_error(409, "not_possible", None);
     respond(&server, &format!("{path}/note"), json!({ "text": "late" })).expect(200);
 }
 

@@ -54,6 +54,8 @@ fn what_ran_out_is_told() {
     assert_eq!(at(Timestamp(expires.0 - 1)), stored, "in force to the last moment");
     let mut expired = at(expires);
     assert_eq!((expired.state, expired.state.is_open()), (IncidentState::Expired, true));
+    let since = |now| crate::incident::expired(&stored, &scene.containments, now);
+    assert_eq!((since(Timestamp(expires.0 - 1)), since(expires)), (None, Some((expired.clone(), expires))));
     let later = expires.plus(3 * DAY);
     assert!(one_line(&expired, later).contains(" expired "));
     // What was said afterwards stands after it.

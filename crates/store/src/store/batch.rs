@@ -5,6 +5,7 @@
 
 use rusqlite::{OptionalExtension, Params, Transaction, params};
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::alert::StoredAlert;
 use tokenwatch_model::audit::{AuditEntry, chain_hash};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::Feedback;
@@ -18,7 +19,7 @@ use crate::error::UpdateError;
 use crate::redact::Redactor;
 use crate::store::admin::{self, StoredAdminToken};
 use crate::store::rows::{self, stored, stored_optional};
-use crate::store::suppression;
+use crate::store::{alerts, suppression};
 
 /// One change of one row. In rows that exist, `revision` is the one that the writer read; the stored row gets
 /// a new one.
@@ -40,6 +41,8 @@ pub enum Change {
     Suppression(Suppression),
     /// An alert that nobody was told of.
     SuppressedAlert(Box<SuppressedAlert>),
+    /// What people are to be told of an incident's change; its `sequence` does not matter.
+    Alert(Box<StoredAlert>),
     /// A new admin token.
     InsertAdminToken(StoredAdminToken),
     /// The end of an admin token; of one that has ended already, nothing happens.
@@ -90,7 +93,7 @@ impl Batch {
 /// What a batch became.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The new revision of each change's row, in their order. Admin tokens and suppressed alerts have none: 0.
+    /// The new revision of each change's row, in their order. Admin tokens and alerts have none: 0.
     pub revisions: Vec<u64>,
     /// Position of the last audit entry.
     pub audit_seq: u64,
@@ -119,6 +122,7 @@ pub(crate) fn apply(
             Change::Feedback(feedback) => insert_feedback(tx, redactor, feedback)?,
             Change::Suppression(row) => suppression::put(tx, redactor, row)?,
             Change::SuppressedAlert(alert) => suppression::insert_alert(tx, redactor, alert).map(|()| 0)?,
+            Change::Alert(alert) => alerts::insert(tx, redactor, alert).map(|()| 0)?,
             Change::InsertAdminToken(token) => admin::insert(tx, token).map(|()| 0)?,
             Change::RevokeAdminToken { name, time } => admin::revoke(tx, name, *time).map(|()| 0)?,
         });
@@ -309,7 +313,11 @@ fn insert_feedback(
     Ok(revision)
 }
 
-fn append_audit(tx: &Transaction<'_>, redactor: &Redactor, entry: &AuditEntry) -> Result<u64, UpdateError> {
+pub(crate) fn append_audit(
+    tx: &Transaction<'_>,
+    redactor: &Redactor,
+    entry: &AuditEntry,
+) -> Result<u64, UpdateError> {
     let entry = &masked(redactor, entry);
     let (last, previous): (i64, String) = tx
         .prepare_cached("SELECT seq, hash FROM audit_head")?

@@ -1,6 +1,8 @@
 //! The store from the outside: through its public interface, in several processes, killed and tampered with.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod archive;
 #[cfg(test)]
 mod audit;

@@ -334,7 +334,7 @@ fn a_newer_or_foreign_directory_is_refused_in_words() {
     let path = dir.path().join("state.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(dir.path(), Options::default()).err().unwrap();
-    assert!(matches!(error, OpenError::Newer { found: 99, supported: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 3, .. }), "{error}");
     std::fs::write(&path, "not a database at all, but long enough to be looked at").unwrap();
     assert!(matches!(Store::open(dir.path(), Options::default()), Err(OpenError::Database { .. })));
 }

@@ -122,6 +122,7 @@ fn the_document_names_every_label_value() {
     check::<Rung>();
     check::<KeyLabel>();
     check::<UpstreamFailure>();
+    check::<AlertResult>();
     check::<ReloadResult>();
 }
 

@@ -1,0 +1,175 @@
+//! Alerts, assembled: from configuration to routes and destinations, and from what is stored to a message.
+
+pub(crate) mod deliver;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokenwatch_model::SmolStr;
+use tokenwatch_model::alert::{AlertCause, Message, StoredAlert};
+use tokenwatch_model::key::Key;
+use tokenwatch_model::owner::Owner;
+use tokenwatch_model::provider::SecretRef;
+use tokenwatch_model::secret::Secret;
+use tokenwatch_outside::{Carrier, MailServer, MailTls, Trust};
+use tokenwatch_respond::alert::references::Cites;
+use tokenwatch_respond::alert::render::{self, Format, render};
+use tokenwatch_respond::alert::route::{Route, Routing};
+use tokenwatch_respond::alert::{About, Alert};
+use tokenwatch_store::Store;
+
+use crate::build::read_secret;
+use crate::config::{Alerts, Destination};
+
+/// Where PagerDuty and Opsgenie are, unless configured otherwise.
+const PAGERDUTY: &str = "https://events.pagerduty.com";
+const OPSGENIE: &str = "https://api.opsgenie.com";
+
+/// Who is told, and how: a configuration, ready for use.
+pub(crate) struct Desk {
+    pub(crate) routes: Vec<Route>,
+    pub(crate) destinations: BTreeMap<SmolStr, Ready>,
+    names: Vec<SmolStr>,
+    link: Option<String>,
+    runbook: Option<String>,
+}
+
+/// A destination. Its secrets are read anew for every try, so that one that was replaced is used at once.
+pub(crate) struct Ready {
+    pub(crate) format: Format,
+    config: Destination,
+    trust: Result<Trust, String>,
+}
+
+impl Desk {
+    /// Makes a desk of a configuration that was checked.
+    pub(crate) fn new(alerts: &Alerts) -> Self {
+        let ready = |(name, config): (&SmolStr, &Destination)| {
+            let format = Format::from_name(&config.kind)?;
+            let trust = trust(config.ca_file.as_deref()).map_err(|error| format!("{error:#}"));
+            Some((name.clone(), Ready { format, config: config.clone(), trust }))
+        };
+        let destinations: BTreeMap<SmolStr, Ready> = alerts.destinations.iter().filter_map(ready).collect();
+        Self {
+            routes: alerts.routes.clone(),
+            names: destinations.keys().cloned().collect(),
+            destinations,
+            link: alerts.links.link.clone(),
+            runbook: alerts.links.runbook.clone(),
+        }
+    }
+
+    /// The routes with what they can lead to.
+    pub(crate) fn routing(&self) -> Routing<'_> {
+        Routing { routes: &self.routes, destinations: &self.names }
+    }
+
+    /// An alert as a destination gets it.
+    pub(crate) fn render(
+        &self,
+        to: &Ready,
+        stored: &StoredAlert,
+        cause: AlertCause,
+        case: &Case,
+    ) -> (String, Message) {
+        let about = About {
+            key: &case.key,
+            owner: case.owner.as_ref(),
+            containments: &case.containments,
+            link: self.link.as_deref(),
+            runbook: self.runbook.as_deref(),
+            cites: &cites,
+        };
+        let alert = Alert::new(stored, cause, &about);
+        let carrier = match &to.config {
+            Destination { syslog: Some(_), .. } => render::Carrier::Syslog,
+            Destination { file: Some(_), .. } => render::Carrier::File,
+            config => render::Carrier::Http(config.scheme.to_string()),
+        };
+        let message = render(&alert, to.format, &carrier, env!("CARGO_PKG_VERSION"));
+        (alert.id, message)
+    }
+}
+
+/// What an alert is told with besides its incident.
+pub(crate) struct Case {
+    pub(crate) key: Key,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) containments: Vec<tokenwatch_model::containment::Containment>,
+}
+
+impl Case {
+    /// The key of an alert's incident, its owner and containments, as they are now.
+    pub(crate) fn load(store: &Store, stored: &StoredAlert) -> anyhow::Result<Self> {
+        let id = stored.incident.key;
+        let key = store.key(id)?.with_context(|| format!("there is no key {id}"))?.key;
+        let owner = key.owner.map(|owner| store.owner(owner)).transpose()?.flatten();
+        Ok(Self { containments: store.containments_of(id)?, key, owner })
+    }
+}
+
+/// What a rule is called and cites, from the catalogue of the detectors.
+fn cites(rule: &str) -> Option<Cites> {
+    let about = tokenwatch_detect::catalogue().into_iter().find(|about| about.id == rule)?;
+    Some(Cites { title: about.title, atlas: about.atlas, owasp: about.owasp, nist: about.nist })
+}
+
+impl Ready {
+    /// The way there, with its secrets.
+    pub(crate) fn way(&self) -> anyhow::Result<tokenwatch_outside::Destination> {
+        let trust = self.trust.clone().map_err(|error| anyhow::anyhow!(error))?;
+        let timeout = Duration::from_secs(self.config.timeout_s);
+        Ok(tokenwatch_outside::Destination { carrier: self.carrier()?, timeout, trust })
+    }
+
+    fn carrier(&self) -> anyhow::Result<Carrier> {
+        let config = &self.config;
+        let read = |reference: &Option<SecretRef>| reference.as_ref().map(read_secret).transpose();
+        let secret = read(&config.secret)?;
+        if let Some(place) = &config.syslog {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            return Ok(Carrier::Syslog { place: place.parse()?, host });
+        }
+        if let Some(path) = &config.file {
+            return Ok(Carrier::File(path.clone()));
+        }
+        if self.format == Format::Email {
+            return Ok(Carrier::Mail(Box::new(mail_server(config, secret))));
+        }
+        let usual = match self.format {
+            Format::PagerDuty => PAGERDUTY,
+            Format::Opsgenie => OPSGENIE,
+            _ => "",
+        };
+        let url = match read(&config.url)? {
+            Some(url) => url,
+            None => Secret::new(config.api.as_deref().unwrap_or(usual)),
+        };
+        Ok(Carrier::Http { url, secret })
+    }
+}
+
+/// The mail server of a destination.
+pub(crate) fn mail_server(config: &Destination, password: Option<Secret>) -> MailServer {
+    let (host, port) = config.server.as_deref().and_then(|s| s.rsplit_once(':')).unwrap_or_default();
+    MailServer {
+        host: host.to_owned(),
+        port: port.parse().unwrap_or(0),
+        tls: match config.tls.as_str() {
+            "implicit" => MailTls::Implicit,
+            "off" => MailTls::Off,
+            _ => MailTls::StartTls,
+        },
+        login: config.user.clone().zip(password),
+        from: config.from.clone().unwrap_or_default(),
+        to: config.to.clone(),
+    }
+}
+
+fn trust(own: Option<&Path>) -> anyhow::Result<Trust> {
+    let Some(path) = own else { return Ok(Trust::new(None)?) };
+    let pem = std::fs::read(path).with_context(|| format!("ca_file {} can not be read", path.display()))?;
+    Trust::new(Some(&pem)).with_context(|| format!("ca_file {}", path.display()))
+}

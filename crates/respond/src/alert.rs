@@ -1,0 +1,453 @@
+//! What people are told of an incident: one value that every format is rendered from.
+//!
+//! ```text
+//! effects of a change ──► stored alert ──decide──► deliveries ──pick──► Alert ──render──► message ──► receiver
+//! ```
+//!
+//! Invariants:
+//! * Everything is pure: the same incident, key and time give the same bytes.
+//! * No text leaves without [`mask::safe`]: no credential, control character or line break that a caller chose.
+//! * Every list and text has a limit, so that a message fits what its receiver takes.
+
+pub mod mask;
+pub mod references;
+pub mod render;
+pub mod route;
+pub mod schedule;
+
+use serde::{Serialize, Serializer};
+use smol_str::SmolStr;
+use tokenwatch_model::alert::{AlertCause, StoredAlert};
+use tokenwatch_model::containment::Containment;
+use tokenwatch_model::finding::{Finding, Severity};
+use tokenwatch_model::id::{IncidentId, KeyId};
+use tokenwatch_model::incident::{Incident, IncidentState};
+use tokenwatch_model::key::{Key, KeyState, Policy, Workload};
+use tokenwatch_model::money::NanoUsd;
+use tokenwatch_model::owner::Owner;
+use tokenwatch_model::time::{Timestamp, human_span};
+
+use self::mask::safe;
+use self::references::{Cites, References};
+use crate::incident::{tell, time_to_contain_us, time_to_detect_us};
+use crate::story::{next_steps, strongest};
+use crate::words::{clean, clock, count, grouped, key_name, odds, rarity};
+use crate::{commands, plan};
+
+/// Findings, reasons, lines and sources told; the rest is in the incident.
+const FINDINGS_MAX: usize = 3;
+const REASONS_MAX: usize = 6;
+const DONE_MAX: usize = 8;
+const SOURCES_MAX: usize = 5;
+
+/// An alert, ready to be rendered. As JSON it is the body of the webhook; fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alert {
+    /// Version of this shape.
+    pub schema: &'static str,
+    /// The same whenever it is sent again: receivers that have it already can drop it.
+    pub id: String,
+    /// Order among all alerts.
+    pub sequence: u64,
+    /// What happened.
+    pub cause: AlertCause,
+    /// When it happened.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: Timestamp,
+    /// One line.
+    pub headline: String,
+    /// The incident; its id is what alerts are grouped by.
+    pub incident: AboutIncident,
+    /// The key.
+    pub key: AboutKey,
+    /// Who answers for the key.
+    pub owner: Option<AboutOwner>,
+    /// What happened, a sentence each.
+    pub what_happened: Vec<String>,
+    /// How sure TokenWatch is, and why.
+    pub how_sure: HowSure,
+    /// What was done, a line each, oldest first.
+    pub what_was_done: Vec<String>,
+    /// What it cost so far.
+    pub cost: Cost,
+    /// Who called.
+    pub sources: Vec<Source>,
+    /// What to press, exactly.
+    pub what_to_press: Vec<Press>,
+    /// Where to read on.
+    pub links: Vec<Link>,
+    /// The field's names for what happened.
+    pub references: References,
+}
+
+/// The incident of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AboutIncident {
+    /// Id.
+    pub id: String,
+    /// State by name.
+    pub state: &'static str,
+    /// Severity by name.
+    pub severity: &'static str,
+    /// One line.
+    pub title: String,
+    /// When it was opened.
+    #[serde(serialize_with = "rfc3339")]
+    pub opened: Timestamp,
+    /// First request of the stranger, as far as it is known.
+    #[serde(serialize_with = "rfc3339")]
+    pub first_seen: Timestamp,
+    /// When it was first contained.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub contained: Option<Timestamp>,
+    /// When it was closed.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub closed: Option<Timestamp>,
+    /// How many findings it holds.
+    pub findings: u64,
+    /// The rule of the strongest one.
+    pub rule: String,
+}
+
+/// The key of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AboutKey {
+    /// Id; never the credential.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Environment.
+    pub environment: String,
+    /// Service.
+    pub service: String,
+}
+
+/// The owner of an alert's key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AboutOwner {
+    /// Name.
+    pub name: String,
+    /// Whom to page.
+    pub on_call: String,
+    /// Where to write.
+    pub channel: String,
+}
+
+/// How sure an alert is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HowSure {
+    /// In a sentence.
+    pub text: String,
+    /// `alert` or `act`.
+    pub tier: &'static str,
+    /// An honest key does this once in so many days; nothing for rules without a rate.
+    pub once_in_days: Option<f64>,
+    /// Reasons with their weights, strongest first as the finding has them.
+    pub reasons: Vec<String>,
+}
+
+/// What an incident cost so far.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// In a sentence.
+    pub text: String,
+    /// US dollars; nothing when the evidence is on the key as a whole.
+    pub dollars: Option<f64>,
+    /// Requests served to the stranger.
+    pub served: u64,
+    /// Requests refused.
+    pub refused: u64,
+}
+
+/// Somebody who called, as far as it stands out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// All of it in words.
+    pub text: String,
+    /// Block of addresses.
+    pub network: Option<String>,
+    /// Autonomous system.
+    pub asn: Option<u32>,
+    /// Country.
+    pub country: Option<String>,
+    /// Client.
+    pub client: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+}
+
+/// A command and what it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Press {
+    /// Exactly what to type.
+    pub command: String,
+    /// What it does.
+    pub effect: String,
+}
+
+/// Where to read on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// What is there.
+    pub text: &'static str,
+    /// Address.
+    pub url: String,
+}
+
+/// What an alert is made from besides its incident.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    /// The incident's key.
+    pub key: &'a Key,
+    /// The key's owner.
+    pub owner: Option<&'a Owner>,
+    /// The key's containments as they are now.
+    pub containments: &'a [Containment],
+    /// Where people read on about an incident; `{incident}` stands for its id.
+    pub link: Option<&'a str>,
+    /// What to do about incidents, in the operator's own words somewhere.
+    pub runbook: Option<&'a str>,
+    /// What a rule is called and cites.
+    pub cites: &'a dyn Fn(&str) -> Option<Cites>,
+}
+
+/// An incident in which nothing happened, and a key that is none, to try the way to a destination with.
+pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (StoredAlert, Key) {
+    let mut incident = Incident {
+        id,
+        key: KeyId::from_bits(0),
+        state: IncidentState::Open,
+        severity: Severity::Low,
+        title: format!("{} tries {}", clean(who), clean(what)),
+        opened: now,
+        first_seen: now,
+        contained: None,
+        closed: None,
+        actors: Vec::new(),
+        findings: Vec::new(),
+        finding_count: 0,
+        containments: Vec::new(),
+        requests_forwarded: 0,
+        requests_refused: 0,
+        cost: NanoUsd::ZERO,
+        timeline: Vec::new(),
+        revision: 0,
+    };
+    tell(
+        &mut incident,
+        now,
+        who,
+        "sent this to see whether it arrives; nobody has to do anything".to_owned(),
+    );
+    let key = Key {
+        id: incident.key,
+        name: "no-key".into(),
+        owner: None,
+        environment: SmolStr::default(),
+        service: SmolStr::default(),
+        workload: Workload::Unknown,
+        policy: Policy::default(),
+        state: KeyState::Active,
+        state_reason: SmolStr::default(),
+        created: now,
+        expires: None,
+        revision: 0,
+    };
+    (StoredAlert { sequence: 0, time: now, cause: AlertCause::Test, incident }, key)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+#[expect(clippy::ref_option, reason = "the shape that serde calls")]
+fn rfc3339_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Alert {
+    /// Makes an alert of what is stored. `cause` is the delivery's: it says more than the stored one when nobody
+    /// acknowledged it.
+    pub fn new(stored: &StoredAlert, cause: AlertCause, about: &About<'_>) -> Self {
+        let incident = &stored.incident;
+        let finding = strongest(&incident.findings);
+        let suffix = if cause == AlertCause::Escalated { "-escalated" } else { "" };
+        Self {
+            schema: "tokenwatch.alert.v1",
+            id: format!("{}-{}{suffix}", incident.id, stored.sequence),
+            sequence: stored.sequence,
+            cause,
+            time: stored.time,
+            headline: headline(incident, cause),
+            incident: about_incident(incident, finding),
+            key: AboutKey {
+                id: about.key.id.to_string(),
+                name: safe(&key_name(about.key)),
+                environment: safe(&about.key.environment),
+                service: safe(&about.key.service),
+            },
+            owner: about.owner.map(|owner| AboutOwner {
+                name: safe(&owner.name),
+                on_call: safe(&owner.on_call),
+                channel: safe(&owner.channel),
+            }),
+            what_happened: what_happened(incident),
+            how_sure: how_sure(finding),
+            what_was_done: what_was_done(incident),
+            cost: cost(incident),
+            sources: sources(incident, about.containments),
+            what_to_press: what_to_press(incident, about.key, cause),
+            links: links(incident, about),
+            references: references::of(incident.findings.iter().map(|f| f.rule.as_str()), about.cites),
+        }
+    }
+}
+
+fn headline(incident: &Incident, cause: AlertCause) -> String {
+    let title = safe(&incident.title);
+    let severity = incident.severity.name().to_uppercase();
+    match cause {
+        AlertCause::Opened => format!("{severity} {}: {title}", incident.state.name()),
+        AlertCause::Updated => format!("{severity} update, {}: {title}", incident.state.name()),
+        AlertCause::Acknowledged => format!("Acknowledged: {title}"),
+        AlertCause::Resolved => format!("Closed as a theft: {title}"),
+        AlertCause::Dismissed => format!("Closed, it was us: {title}"),
+        AlertCause::Escalated => format!("{severity} NOT ACKNOWLEDGED, {}: {title}", incident.state.name()),
+        AlertCause::Test => format!("Test, nothing happened: {title}"),
+    }
+}
+
+fn about_incident(incident: &Incident, finding: Option<&Finding>) -> AboutIncident {
+    AboutIncident {
+        id: incident.id.to_string(),
+        state: incident.state.name(),
+        severity: incident.severity.name(),
+        title: safe(&incident.title),
+        opened: incident.opened,
+        first_seen: incident.first_seen,
+        contained: incident.contained,
+        closed: incident.closed,
+        findings: incident.finding_count,
+        rule: finding.map(|finding| safe(&finding.rule)).unwrap_or_default(),
+    }
+}
+
+fn what_happened(incident: &Incident) -> Vec<String> {
+    let told = incident.findings.iter().take(FINDINGS_MAX);
+    let mut lines: Vec<String> =
+        told.map(|finding| format!("{}: {}", clock(finding.time), safe(&finding.summary))).collect();
+    let more = incident.finding_count.saturating_sub(lines.len() as u64);
+    if more > 0 {
+        lines.push(format!("and {}", count(more, "more finding")));
+    }
+    let began = match incident.actors.is_empty() {
+        true => "When it began is not known".to_owned(),
+        false => {
+            format!("Found {} after the stranger's first request", human_span(time_to_detect_us(incident)))
+        }
+    };
+    lines.push(match time_to_contain_us(incident) {
+        Some(0) => format!("{began}; contained at once."),
+        Some(us) => format!("{began}; contained {} later.", human_span(us)),
+        None => format!("{began}; nothing is contained."),
+    });
+    lines
+}
+
+fn how_sure(finding: Option<&Finding>) -> HowSure {
+    let Some(finding) = finding else {
+        let text = "No finding is kept with this incident.".to_owned();
+        return HowSure { text, tier: "alert", once_in_days: None, reasons: Vec::new() };
+    };
+    let rare = rarity(finding.once_in_days);
+    let text = match &rare {
+        Some(rare) => format!("An honest key like this does that {rare}."),
+        None => format!("The rule {} has no rate of false alarms.", safe(&finding.rule)),
+    };
+    let reasons = finding.reasons.iter().take(REASONS_MAX);
+    HowSure {
+        text,
+        tier: finding.tier.name(),
+        // JSON has no infinities.
+        once_in_days: rare.map(|_| finding.once_in_days.min(f64::MAX)),
+        reasons: reasons.map(|reason| format!("{}: {}", safe(&reason.what), odds(reason.nats))).collect(),
+    }
+}
+
+fn what_was_done(incident: &Incident) -> Vec<String> {
+    let lines = &incident.timeline;
+    let shown = lines.iter().skip(lines.len().saturating_sub(DONE_MAX));
+    shown.map(|line| format!("{} {}: {}", clock(line.time), safe(&line.who), safe(&line.what))).collect()
+}
+
+fn cost(incident: &Incident) -> Cost {
+    let (served, refused) = (incident.requests_forwarded, incident.requests_refused);
+    if incident.actors.is_empty() {
+        let text = "Not known: the evidence is on the key as a whole, not on one stranger.".to_owned();
+        return Cost { text, dollars: None, served, refused };
+    }
+    let text = format!(
+        "{} for {} served to the stranger; {} refused.",
+        incident.cost,
+        count(served, "request"),
+        grouped(refused)
+    );
+    Cost { text, dollars: Some(incident.cost.dollars()), served, refused }
+}
+
+/// The strangers of the findings, else whom containments name.
+fn sources(incident: &Incident, containments: &[Containment]) -> Vec<Source> {
+    let found = incident.findings.iter().filter_map(|finding| Some(&finding.actor.as_ref()?.context));
+    let ours = containments.iter().filter(|c| incident.containments.contains(&c.id));
+    let contained = ours.filter_map(|c| plan::context_of(&c.action));
+    let mut sources = Vec::new();
+    for context in found.chain(contained) {
+        let source = Source {
+            text: safe(&context.to_string()),
+            network: context.prefix.map(|prefix| prefix.to_string()),
+            asn: context.asn,
+            country: context.country.map(|country| country.to_string()),
+            client: context.client.as_ref().map(|client| {
+                let version = context.client_version.as_deref().unwrap_or_default();
+                safe(format!("{client} {version}").trim_end())
+            }),
+            model: context.model.as_ref().map(|model| safe(model)),
+        };
+        if sources.len() < SOURCES_MAX && !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    sources
+}
+
+fn what_to_press(incident: &Incident, key: &Key, cause: AlertCause) -> Vec<Press> {
+    if cause == AlertCause::Test {
+        return Vec::new();
+    }
+    let press = |command: String, effect: &str| Press { command, effect: effect.to_owned() };
+    let mut steps = vec![press(commands::show(incident.id), "tells the whole story")];
+    if incident.state.is_open() && cause != AlertCause::Acknowledged {
+        let effect = "says that you are on it: nobody else is called";
+        steps.push(press(commands::acknowledge(incident.id), effect));
+    }
+    if incident.state == IncidentState::Open {
+        let effect = "stops all of the key for some hours, its owner too";
+        steps.push(press(safe(&commands::suspend(&key_name(key), incident.id)), effect));
+    }
+    steps.extend(next_steps(incident, key).into_iter().map(|(command, what)| press(safe(&command), what)));
+    steps
+}
+
+fn links(incident: &Incident, about: &About<'_>) -> Vec<Link> {
+    let place = |url: &str| url.replace("{incident}", &incident.id.to_string());
+    let incident = about.link.map(|url| Link { text: "the incident", url: place(url) });
+    let runbook = about.runbook.map(|url| Link { text: "what to do about incidents", url: place(url) });
+    incident.into_iter().chain(runbook).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Prometheus Alertmanager, `POST /api/v2/alerts`.
+//!
+//! Alertmanager tells alerts apart by their labels, severity among them. So one that got worse is a new alert there,
+//! and the milder ones are ended with it; and an alert without an end is forgotten after `resolve_timeout`, so an open
+//! one gets an end far away.
+
+use serde_json::{Value, json};
+use tokenwatch_model::alert::{AlertCause, Message, SecretPlace};
+use tokenwatch_model::time::{DAY, MINUTE};
+
+use super::text::{cut, plain, references};
+use super::{Carrier, post};
+use crate::alert::Alert;
+
+/// How long Alertmanager holds an open incident that nothing more is heard of.
+const OPEN_FOR: u64 = 30 * DAY;
+/// How long it holds a test.
+const TEST_FOR: u64 = 5 * MINUTE;
+/// Mildest first.
+const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
+
+pub(super) fn render(alert: &Alert, carrier: &Carrier) -> Message {
+    let scheme = match carrier {
+        Carrier::Http(scheme) => scheme.as_str(),
+        Carrier::Syslog | Carrier::File => "Bearer",
+    };
+    let now = alert.time;
+    let ends = match alert.cause {
+        AlertCause::Resolved | AlertCause::Dismissed => now,
+        AlertCause::Test => now.plus(TEST_FOR),
+        _ => now.plus(OPEN_FOR),
+    };
+    let milder = SEVERITIES.iter().take_while(|severity| **severity != alert.incident.severity);
+    let mut alerts = vec![one(alert, alert.incident.severity, &ends.to_string())];
+    alerts.extend(milder.map(|severity| one(alert, severity, &now.to_string())));
+    let secret = SecretPlace::Header("authorization", format!("{scheme} "));
+    post("/api/v2/alerts".to_owned(), &Value::Array(alerts), secret)
+}
+
+fn one(alert: &Alert, severity: &str, ends: &str) -> Value {
+    let mut labels = json!({
+        "alertname": "TokenWatchIncident",
+        "severity": severity,
+        "incident": alert.incident.id,
+        "key": alert.key.name,
+        "environment": alert.key.environment,
+        "service": alert.key.service,
+        "owner": alert.owner.as_ref().map_or("", |owner| owner.name.as_str()),
+    });
+    if let Some(labels) = labels.as_object_mut() {
+        // An empty label is none.
+        labels.retain(|_, value| value.as_str().is_none_or(|text| !text.is_empty()));
+        if alert.cause == AlertCause::Test {
+            labels.insert("alertname".to_owned(), json!("TokenWatchTest"));
+        }
+    }
+    let mut body = json!({
+        "labels": labels,
+        "annotations": {
+            "summary": cut(&alert.headline, 500),
+            "description": cut(&plain(alert), 8_000),
+            "references": references(alert),
+        },
+        "startsAt": alert.incident.opened.to_string(),
+        "endsAt": ends,
+    });
+    if let (Some(link), Some(members)) = (alert.links.first(), body.as_object_mut()) {
+        members.insert("generatorURL".to_owned(), json!(link.url));
+    }
+    body
+}

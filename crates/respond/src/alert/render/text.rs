@@ -1,0 +1,117 @@
+//! The text that formats share, and how it is cut.
+
+use crate::alert::Alert;
+
+/// A part of an alert with a heading of its own.
+pub(super) struct Part {
+    pub(super) heading: &'static str,
+    pub(super) lines: Vec<String>,
+}
+
+/// The parts that a person reads at 3 a.m., in the order of the questions.
+pub(super) fn parts(alert: &Alert) -> Vec<Part> {
+    let mut sure = vec![alert.how_sure.text.clone()];
+    sure.extend(alert.how_sure.reasons.iter().map(|reason| format!("- {reason}")));
+    vec![
+        Part { heading: "What happened", lines: alert.what_happened.clone() },
+        Part { heading: "How sure, and why", lines: sure },
+        Part { heading: "What was done", lines: alert.what_was_done.clone() },
+        Part { heading: "What it cost so far", lines: vec![alert.cost.text.clone()] },
+    ]
+}
+
+/// Names and values of the facts that stand above.
+pub(super) fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
+    let incident = &alert.incident;
+    let mut key = format!("{} ({})", alert.key.name, alert.key.id);
+    for part in [&alert.key.environment, &alert.key.service] {
+        if !part.is_empty() {
+            key.push_str(", ");
+            key.push_str(part);
+        }
+    }
+    let owner = match &alert.owner {
+        Some(owner) if owner.on_call.is_empty() => format!("{}, nobody on call", owner.name),
+        Some(owner) => format!("{}, on call {}", owner.name, owner.on_call),
+        None => "none: nobody can say whether it was them".to_owned(),
+    };
+    vec![
+        ("Incident", format!("{}, {}, {}", incident.id, incident.state, incident.severity)),
+        ("Key", key),
+        ("Owner", owner),
+    ]
+}
+
+/// The commands with what they do.
+pub(super) fn commands(alert: &Alert) -> Vec<String> {
+    alert.what_to_press.iter().map(|press| format!("{}\n    {}", press.command, press.effect)).collect()
+}
+
+/// What the field calls it, on one line; empty when no rule cites anything.
+pub(super) fn references(alert: &Alert) -> String {
+    let all = &alert.references;
+    let cited = all.mitre_atlas.iter().chain(&all.owasp_llm).chain(&all.nist_ai_rmf);
+    cited.map(|r| format!("{} {}", r.id, r.name).trim_end().to_owned()).collect::<Vec<_>>().join(", ")
+}
+
+/// All of it as plain text.
+pub(super) fn plain(alert: &Alert) -> String {
+    let mut text = format!("{}\n\n", alert.headline);
+    for (name, value) in facts(alert) {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    for part in parts(alert) {
+        text.push_str(&format!("\n{}\n", part.heading));
+        for line in &part.lines {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    if !alert.what_to_press.is_empty() {
+        text.push_str("\nWhat to press\n");
+        for command in commands(alert) {
+            text.push_str(&format!("  {}\n", command.replace('\n', "\n  ")));
+        }
+    }
+    for link in &alert.links {
+        text.push_str(&format!("\n{}: {}\n", link.text, link.url));
+    }
+    let references = references(alert);
+    if !references.is_empty() {
+        text.push_str(&format!("\nReferences: {references}\n"));
+    }
+    text
+}
+
+/// At most so many characters, with `…` where something is missing.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// As [`cut`], with some characters written as others: no replacement is cut in two.
+pub(super) fn cut_escaped(
+    text: &str,
+    chars_max: usize,
+    escape: impl Fn(char) -> Option<&'static str>,
+) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let replacement = escape(c);
+        let size = replacement.map_or(1, |r| r.chars().count());
+        if used + size >= chars_max {
+            out.push('…');
+            break;
+        }
+        used += size;
+        match replacement {
+            Some(replacement) => out.push_str(replacement),
+            None => out.push(c),
+        }
+    }
+    out
+}
