@@ -237,6 +237,11 @@ impl Baseline {
         }
     }
 
+    /// Clean requests of the kept days and today.
+    pub(crate) fn requests(&self) -> u64 {
+        self.days.iter().chain([&self.today]).map(|day| u64::from(day.requests)).sum()
+    }
+
     /// Complete days before today, oldest first.
     pub(crate) fn days(&self) -> &[Day] {
         &self.days

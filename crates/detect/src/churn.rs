@@ -58,9 +58,10 @@ impl Churn {
         self.members = self.weigh(priors, workload).map(|share| share as f32);
     }
 
-    /// The key's multipliers in one cohort.
-    pub(crate) fn multipliers(&self, cohort: &Cohort) -> Multipliers {
-        let exposure = f64::from(self.exposure_days);
+    /// The key's multipliers in one cohort. On a key that is used seldom little can show: its exposure is no more than
+    /// its `maturity_days`.
+    pub(crate) fn multipliers(&self, cohort: &Cohort, maturity_days: f64) -> Multipliers {
+        let exposure = f64::from(self.exposure_days).min(maturity_days);
         let mut m = [1.0; dimension::COUNT];
         for ((m, count), mean) in m.iter_mut().zip(self.counts).zip(cohort.means) {
             *m = (PRIOR + f64::from(count)) / (PRIOR + exposure * mean);
@@ -132,12 +133,12 @@ mod tests {
     fn quiet_keys_make_novelty_dear_and_churning_keys_cheap() {
         let priors = FleetPriors::shipped();
         let mut churn = Churn::new(&priors, Workload::Service);
-        assert_eq!(churn.multipliers(&priors.cohorts[0])[dimension::PREFIX], 1.0);
+        assert_eq!(churn.multipliers(&priors.cohorts[0], 60.0)[dimension::PREFIX], 1.0);
         churn.pass(60 * DAY, &priors, Workload::Service);
-        assert!(churn.multipliers(&priors.cohorts[0])[dimension::PREFIX] < 0.25);
+        assert!(churn.multipliers(&priors.cohorts[0], 60.0)[dimension::PREFIX] < 0.25);
         for _ in 0..100 {
             churn.count(1 << dimension::TEMPLATE);
         }
-        assert!(churn.multipliers(&priors.cohorts[0])[dimension::TEMPLATE] > 10.0);
+        assert!(churn.multipliers(&priors.cohorts[0], 60.0)[dimension::TEMPLATE] > 10.0);
     }
 }

@@ -13,7 +13,7 @@ use crate::churn::Churn;
 use crate::config::Config;
 use crate::known::dimension;
 use crate::math::{exp, ln};
-use crate::priors::{COHORTS, FleetPriors, Levels, Multipliers, Way};
+use crate::priors::{COHORTS, FleetPriors, Levels, Multipliers, PEOPLE, Way};
 use crate::profile::KeyProfile;
 use crate::state::KeyState;
 
@@ -65,13 +65,14 @@ impl Engine {
             }
         };
         let mut weights = [(0.0, [1.0; dimension::COUNT]); COHORTS];
+        let maturity_days = state.maturity_days(now);
         for ((weight, share), cohort) in weights.iter_mut().zip(churn.members()).zip(&self.priors.cohorts) {
             // A cohort the key does not belong to costs time and changes nothing.
             if share > 1e-4 {
-                *weight = (share, churn.multipliers(cohort));
+                *weight = (share, churn.multipliers(cohort, maturity_days));
             }
         }
-        Rates { priors: &self.priors, weights, youth: youth(state.maturity_days(now)) }
+        Rates { priors: &self.priors, weights, youth: Youth::of(state.age_days(now), maturity_days) }
     }
 }
 
@@ -113,7 +114,7 @@ pub(crate) struct Rates<'a> {
     priors: &'a FleetPriors,
     /// Share of each cohort, and the key's multipliers in it.
     weights: [(f64, Multipliers); COHORTS],
-    youth: f64,
+    youth: Youth,
 }
 
 impl Rates<'_> {
@@ -127,13 +128,16 @@ impl Rates<'_> {
     /// requests tell the two apart, and what is left of the rate is that of the ones who ask likewise.
     pub(crate) fn days_given(&self, levels: Levels, prompts: &Prompts) -> f64 {
         let (mut own, mut common) = (0.0, 0.0);
-        for ((share, m), cohort) in self.weights.iter().zip(&self.priors.cohorts) {
+        let Youth { people, beside_people, machines } = self.youth;
+        for (place, ((share, m), cohort)) in self.weights.iter().zip(&self.priors.cohorts).enumerate() {
             if *share > 0.0 {
-                own += share * cohort.own(levels, m) * prompts.own_factor(cohort.strange_prompts(m));
-                common += share * cohort.common(levels);
+                let (met, set_up) =
+                    if place >= PEOPLE { (people, beside_people) } else { (machines, machines) };
+                own += share * cohort.own(levels, m) * prompts.own_factor(cohort.strange_prompts(m)) * met;
+                common += share * cohort.common(levels) * set_up;
             }
         }
-        1.0 / ((own + common * prompts.common_factor()) * self.youth)
+        1.0 / (own + common * prompts.common_factor())
     }
 
     /// How much evidence such a newcomer is, in days, by each way to steal.
@@ -153,12 +157,36 @@ impl Rates<'_> {
 }
 
 /// How much more often a young key meets benign newcomers: it is being set up, deployed and shared.
-fn youth(maturity_days: f64) -> f64 {
-    match maturity_days {
-        days if days < 2.0 => 20.0,
-        days if days < 7.0 => 4.0,
-        days if days < 30.0 => 1.3,
-        _ => 1.0,
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Youth {
+    /// By the own churn of a key that people hold: not all of them were met yet, which takes as many active hours as a
+    /// program's ways take days.
+    people: f64,
+    /// By common causes on such a key.
+    beside_people: f64,
+    /// On other keys: a program shows in its first hours where it runs and what it asks.
+    machines: f64,
+}
+
+impl Youth {
+    fn of(age_days: f64, maturity_days: f64) -> Self {
+        let set_up: f64 = match age_days {
+            days if days < 2.0 => 20.0,
+            days if days < 7.0 => 4.0,
+            days if days < 30.0 => 1.3,
+            _ => 1.0,
+        };
+        let (people, beside_people, machines): (f64, f64, f64) = match maturity_days {
+            days if days < 1.0 => (100.0, 40.0, 8.0),
+            days if days < 2.0 => (40.0, 12.0, 4.0),
+            days if days < 7.0 => (12.0, 4.0, 1.5),
+            _ => (1.0, 1.0, 1.0),
+        };
+        Self {
+            people: set_up.max(people),
+            beside_people: set_up.max(beside_people),
+            machines: set_up.max(machines),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::math::ln;
 use crate::priors::Levels;
 use crate::siblings;
 use crate::slot::Slot;
+use crate::software;
 
 /// Reasons weaker than this, in nats, are not worth a line.
 const WORTH_SAYING: f64 = 0.15;
@@ -212,6 +213,7 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
             format!("AS{} is a large cloud, where honest workloads mostly run", slot.identity.features.asn)
         }
     });
+    say(weight.software, &|| software::describe(weight.software).to_owned());
     say(weight.siblings, &|| siblings::describe(slot.identity.siblings, novelty));
     say(ln(weight.faded), &|| "it has been here for a while without more evidence".to_owned());
     say(factors.prompt, &|| {

@@ -55,6 +55,7 @@ pub mod series;
 mod siblings;
 mod sizes;
 mod slot;
+mod software;
 mod standing;
 mod state;
 mod view;

@@ -57,6 +57,8 @@ pub(crate) const USAGES: usize = 3;
 pub(crate) const TEMPLATES: usize = 2;
 /// Cohorts: service, pool, CI, team, public application.
 pub(crate) const COHORTS: usize = 5;
+/// The first of the cohorts of people: team and public application.
+pub(crate) const PEOPLE: usize = 3;
 
 /// A coincidence is never taken as more certain than this, whatever the key's history.
 const COINCIDENCE_MAX: f64 = 0.9;

@@ -29,6 +29,9 @@ const STRAYS_BEHIND: u8 = 16;
 /// 2020-01-01: a clock that says less than this was never set, however long it goes on.
 const EARLIEST: Timestamp = Timestamp::from_seconds(1_577_836_800);
 
+/// A key with fewer clean requests in a few hours was tried, and may be deployed later.
+const TRIED: u64 = 30;
+
 /// Why bytes are not a key's state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeStateError {
@@ -270,8 +273,19 @@ impl KeyState {
     /// Days of history that count: calendar age, but no more than a day for every three active hours,
     /// so that a key that was tried once and deployed a week later is still a new key.
     pub(crate) fn maturity_days(&self, time: Timestamp) -> f64 {
-        let age = self.born.map_or(0.0, |born| time.since(born) as f64 / DAY as f64);
-        age.min(f64::from(self.active_hours) / 3.0)
+        self.age_days(time).min(f64::from(self.active_hours) / 3.0)
+    }
+
+    /// Whether the key has shown what it is; until then whoever comes defines it. It takes a day, and either three
+    /// active hours or so many requests that it was not only tried.
+    pub(crate) fn is_defined(&self, time: Timestamp) -> bool {
+        let is_used = || self.baseline.as_ref().is_some_and(|baseline| baseline.requests() >= TRIED);
+        self.age_days(time) >= 1.0 && (self.active_hours >= 3 || is_used())
+    }
+
+    /// Days since the key's first event.
+    pub(crate) fn age_days(&self, time: Timestamp) -> f64 {
+        self.born.map_or(0.0, |born| time.since(born) as f64 / DAY as f64)
     }
 
     /// Counts an hour with clean traffic.

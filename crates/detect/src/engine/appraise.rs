@@ -14,9 +14,11 @@ use crate::crowd::{Crowd, HALF, NETWORKS_MIN, NEWNESS_DAYS, Shared};
 use crate::features::{Features, actor_of};
 use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
+use crate::priors::PEOPLE;
 use crate::profile::KeyProfile;
 use crate::siblings::honest_factor;
 use crate::slot::{Slot, fact};
+use crate::software;
 use crate::standing;
 use crate::state::KeyState;
 
@@ -42,6 +44,8 @@ pub(crate) struct Weight {
     pub(crate) faded: f64,
     /// Its kind of network against that of benign newcomers, in nats.
     pub(crate) kind: f64,
+    /// Its kind of software against that of benign newcomers, in nats.
+    pub(crate) software: f64,
     /// What happened to the key before, in nats.
     pub(crate) circulation: f64,
     /// What the owner's other keys know of it, in nats.
@@ -109,10 +113,11 @@ impl Engine {
             }
         };
         let template_churn = state.churn.as_ref().map_or(1.0, |churn| {
+            let maturity = state.maturity_days(request.time);
             let mut strongest = 1.0f64;
             for (share, cohort) in churn.members().into_iter().zip(&self.priors.cohorts) {
                 if share > 0.3 {
-                    strongest = strongest.max(churn.multipliers(cohort)[dimension::TEMPLATE]);
+                    strongest = strongest.max(churn.multipliers(cohort, maturity)[dimension::TEMPLATE]);
                 }
             }
             strongest
@@ -146,6 +151,11 @@ impl Engine {
         let factors = slot.acts.factors(baseline, in_flight.actor);
         let content = slot.told.factors(&state.content);
         let kind = kind_nats(state, slot, novelty);
+        let software = if novelty.has(dimension::FAMILY) {
+            software::nats(&slot.identity.family, people(state))
+        } else {
+            0.0
+        };
         let circulation = ln(circulation(state, profile, slot));
         let honest = honest_factor(slot.identity.siblings, novelty);
         let is_checker = slot.facts & fact::CHECKER != 0;
@@ -154,7 +164,7 @@ impl Engine {
         if is_newcomer(novelty) {
             let rates = self.rates(state, profile, slot.first_seen);
             rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts()) / honest;
-            let outside = rarity * exp(kind + circulation);
+            let outside = rarity * exp(kind + software + circulation);
             for (way, mass) in rates.ways(novelty.levels) {
                 let total = factors.total(way.disguised) + content.total(way.disguised);
                 let behaviour = if is_checker { total.max(CHECKER_NATS) } else { total };
@@ -168,7 +178,19 @@ impl Engine {
         let cost = slot.acts.peak_cost.dollars() / baseline.reference_cost();
         let surge = if arrival > 0.0 { SURGE.return_period(requests.max(cost)) } else { 0.0 };
         let (siblings, score) = (-ln(honest), merge(newcomer, surge));
-        Weight { arrival, rarity, faded, kind, circulation, siblings, factors, content, newcomer, score }
+        Weight {
+            arrival,
+            rarity,
+            faded,
+            kind,
+            software,
+            circulation,
+            siblings,
+            factors,
+            content,
+            newcomer,
+            score,
+        }
     }
 
     /// The tier that a score, a rarity and hard facts reach. The score spends one budget on all kinds of newcomers,
@@ -258,6 +280,11 @@ fn circulation(state: &KeyState, profile: &KeyProfile, slot: &Slot) -> f64 {
     leak.max(theft).max(alert)
 }
 
+/// How much a key is one that people hold.
+fn people(state: &KeyState) -> f64 {
+    state.churn.as_ref().map_or(0.3, |churn| churn.members().into_iter().skip(PEOPLE).sum())
+}
+
 /// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often than a
 /// service's own changes are; people use VPN exits themselves. The mean over benign newcomers is one. A network that is
 /// new to the key is weighed by its house as well.
@@ -266,7 +293,7 @@ fn kind_nats(state: &KeyState, slot: &Slot, novelty: Novelty) -> f64 {
     if !novelty.has(dimension::KIND) {
         return house;
     }
-    let people = state.churn.as_ref().map_or(0.3, |churn| churn.members().into_iter().skip(3).sum());
+    let people = people(state);
     // Shares of thieves, of a service's changes and of people's.
     let (thieves, machines, people_do) = match slot.identity.features.kind {
         NetworkKind::Tor => (0.03, 0.002, 0.004),

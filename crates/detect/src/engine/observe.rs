@@ -105,7 +105,7 @@ impl Engine {
             baseline.roll(now);
         }
         let passed = state.take_churn_time();
-        let counts = state.maturity_days(now) >= 1.0;
+        let counts = state.is_defined(now);
         let churn = state.churn.get_or_insert_with(|| Churn::new(&self.priors, profile.workload));
         if let Some(passed) = passed {
             // While a key is being defined nothing counts as churn, so nothing counts as exposure.

@@ -11,7 +11,7 @@ fn causes() -> Vec<Cause> {
             rate: 1.0 / 90.0,
             law: Law {
                 source: [0.6, 0.4, 0.0, 0.0, 0.0, 0.0],
-                client: [0.70, 0.15, 0.05, 0.10],
+                client: [0.72, 0.15, 0.07, 0.06],
                 usage: [0.5, 0.3, 0.2],
                 template: [0.1, 0.9],
             },
@@ -61,7 +61,7 @@ fn ways() -> Vec<Way> {
     };
     vec![
         // Their own network and software, as the reports have it.
-        Way { share: 0.14, law: strangers, disguised: false },
+        Way { share: 0.13, law: strangers, disguised: false },
         // The same, looking no stranger than an honest new workload of another make: the cheapest bet on it.
         Way {
             share: 0.12,
@@ -75,7 +75,7 @@ fn ways() -> Vec<Way> {
         },
         // Their own network, the key's software and models.
         Way {
-            share: 0.57,
+            share: 0.52,
             law: Law {
                 source: [0.0, 0.09, 0.31, 0.13, 0.35, 0.12],
                 client: [0.94, 0.04, 0.01, 0.01],
@@ -84,11 +84,11 @@ fn ways() -> Vec<Way> {
             },
             disguised: true,
         },
-        // On the owner's machine, with other software.
+        // On the owner's machine, or in its pool, with other software.
         Way {
-            share: 0.17,
+            share: 0.23,
             law: Law {
-                source: [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                source: [0.75, 0.25, 0.0, 0.0, 0.0, 0.0],
                 client: [0.0, 0.01, 0.12, 0.87],
                 usage: [0.60, 0.25, 0.15],
                 template: [0.05, 0.95],
@@ -151,5 +151,5 @@ pub(super) fn tables() -> FleetPriors {
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
-    FleetPriors { version: 2, cohorts, ways: ways() }
+    FleetPriors { version: 3, cohorts, ways: ways() }
 }

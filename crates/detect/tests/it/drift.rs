@@ -29,6 +29,11 @@ fn stranger(usual: &Call) -> Call {
     }
 }
 
+/// A stranger with the owner's software.
+fn guest(usual: &Call) -> Call {
+    Call { agent: usual.agent.clone(), ..stranger(usual) }
+}
+
 /// Somebody with the owner's software, model and prompts on a new machine of the owner's own cloud.
 fn twin(usual: &Call) -> Call {
     Call { place: Place { block: 0x62_0000, ..usual.place }, ..usual.clone() }
@@ -93,15 +98,15 @@ fn a_stranger_who_grows_three_percent_a_day_is_told_of_once_and_never_becomes_no
 
 #[test]
 fn a_stranger_who_is_noticed_teaches_nothing_for_a_week_and_belongs_to_the_key_unless_somebody_answers() {
-    // People bring software and networks of their own, so one quiet stranger on a team's key is a question to its
-    // owner and no alert. A question that nobody answers can not stay open for ever: the engine lets it go.
+    // People bring networks of their own, and services join them, so one quiet stranger with their software is a
+    // question to its owner and no alert. A question that nobody answers can not stay open for ever: the engine lets it go.
     for seed in 31..35 {
         let of_days = |days: u64, thief| check(Workload::Team, seed, Mode::Enforce, (days, 1.03), thief);
-        let week = of_days(7, Some(stranger));
-        assert_eq!(week.outcome.notice_days, [FIRST], "{seed}: {:#?}", week.outcome);
+        let week = of_days(7, Some(guest));
+        assert_eq!(week.outcome.notice_days.first(), Some(&FIRST), "{seed}: {:#?}", week.outcome);
         assert_eq!(week.state.usual(), of_days(7, None).state.usual(), "{seed}");
-        let mut after = of_days(60, Some(stranger));
-        let next = stranger(&Owner::new(Workload::Team, seed).call(FIRST + 60));
+        let mut after = of_days(60, Some(guest));
+        let next = guest(&Owner::new(Workload::Team, seed).call(FIRST + 60));
         assert!(after.knows(&next), "{seed}");
         assert!(after.outcome.alerts.is_empty() && after.outcome.owner_refused == 0, "{seed}");
         // An answer that comes late still counts: it is refused from then on, and its owner is not.
