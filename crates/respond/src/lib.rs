@@ -30,6 +30,7 @@ pub mod policy;
 pub mod situation;
 pub mod story;
 pub mod suppression;
+pub mod times;
 pub mod words;
 
 pub use alert::Alert;

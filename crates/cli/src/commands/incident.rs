@@ -8,7 +8,10 @@ use tokenwatch_console::records::RecordsError;
 use tokenwatch_gateway::live::KeyCheckpoint;
 use tokenwatch_model::containment::Action;
 use tokenwatch_model::id::{IncidentId, KeyId};
+use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::ports::StateSource as _;
+use tokenwatch_model::time::{Timestamp, human_span};
+use tokenwatch_respond::times::Spans;
 use tokenwatch_respond::{Effects, Normal, Plan, describe, one_line};
 use tokenwatch_store::Store;
 
@@ -30,6 +33,12 @@ pub(crate) enum Args {
     Show {
         /// Id
         incident: String,
+    },
+    /// Say how quickly thefts were found, contained and closed
+    Times {
+        /// Of incidents that were opened in this span until now, such as 30d
+        #[arg(long, value_name = "SPAN", default_value = "30d", value_parser = super::key::parse_span_arg)]
+        last: u64,
     },
     /// Close an incident as a theft
     Resolve {
@@ -89,12 +98,15 @@ pub(crate) struct ContainArgs {
 
 /// Most incidents listed.
 const LIST_MAX: u32 = 1_000;
+/// Most incidents that times are made of, the latest.
+const TIMES_MAX: u32 = 100_000;
 
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let manager = manager(common)?;
     match args {
         Args::List { all } => list(common, &manager, all)?,
         Args::Show { incident } => show(common, &manager, &incident)?,
+        Args::Times { last } => times(common, &manager, last)?,
         Args::Resolve { incident, lift } => {
             done(common, "resolved", &manager.resolve(&incident, lift, &who())?)?
         }
@@ -127,6 +139,46 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         Args::Lift { containment } => done(common, "lifted", &manager.lift(&containment, &who())?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn times(common: &Common, manager: &Manager, last: u64) -> anyhow::Result<()> {
+    let now = manager.clock.now();
+    let incidents = manager.incidents(false, None, TIMES_MAX)?;
+    let times = tokenwatch_respond::times::times(&incidents, Timestamp(now.0.saturating_sub(last)), now);
+    if common.json {
+        return output::json(&times);
+    }
+    if times.incidents == 0 {
+        output::say(&format!("No incident was opened in the last {}.", human_span(last)));
+        return Ok(());
+    }
+    output::line(&format!(
+        "{} incidents in the last {}: {} closed as thefts, {} as \"it was us\", {} still open",
+        times.incidents,
+        human_span(last),
+        times.thefts,
+        times.dismissed,
+        times.open
+    ));
+    let row = |what: &str, spans: &Spans| -> Vec<String> {
+        let span = |us| if spans.count == 0 { "–".to_owned() } else { human_span(us) };
+        let spans_of = [spans.median_us, spans.mean_us, spans.p90_us, spans.worst_us].map(span);
+        [what.to_owned(), spans.count.to_string()].into_iter().chain(spans_of).collect()
+    };
+    let rows = [
+        row("first request to finding", &times.to_detect),
+        row("finding to containment", &times.to_contain),
+        row("finding to close", &times.to_resolve),
+        row("thief's time on the key", &times.dwell),
+    ];
+    output::line(&output::table(&["", "OF", "MEDIAN", "MEAN", "90 %", "LONGEST"], &rows));
+    output::line(&format!(
+        "Strangers: {} requests forwarded for {}, {} refused.",
+        times.requests_forwarded,
+        NanoUsd(times.cost_nano_usd),
+        times.requests_refused
+    ));
+    Ok(())
 }
 
 /// What a key usually does, as its last checkpoint knows it: a clamp is made from it.

@@ -242,6 +242,8 @@ fn contexts_are_allowed_listed_and_ended() {
         &Place::new(),
         &[
             "key issue --name batch",
+            "incident times",
+            "incident times --last 7d --json",
             "context list batch",
             "context allow batch --network 203.0.113.0/24 --client k6 --for 4h --reason 'load test on Friday'",
             "context allow batch --asn 64500 --for 7d --reason 'new region' --json",
