@@ -7,6 +7,7 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::StoredAlert;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
+use tokenwatch_model::finding::Feedback;
 use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
@@ -232,6 +233,11 @@ impl Records for StoreRecords {
             feedback: changes.feedback.into_iter().map(|stored| stored.feedback).collect(),
             suppressions: changes.suppressions,
         })
+    }
+
+    fn said(&self) -> Result<Vec<Feedback>, RecordsError> {
+        let said = self.0.feedback_since(0).map_err(read_failed)?;
+        Ok(said.into_iter().map(|stored| stored.feedback).collect())
     }
 
     fn data_version(&self) -> Result<i64, RecordsError> {

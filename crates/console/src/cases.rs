@@ -170,7 +170,7 @@ impl Manager {
     /// When the key is unknown.
     pub fn contexts(&self, key: &str) -> Result<(Key, Vec<Allowed>), RecordsError> {
         let key = self.find_key(key)?;
-        let said = self.records.changed_since(0)?.feedback;
+        let said = self.records.said()?;
         let standing = allowance::standing(&said, key.id, self.clock.now());
         Ok((key, standing))
     }

@@ -166,6 +166,8 @@ pub trait Records: Send + Sync {
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError>;
     /// Rows changed since a revision.
     fn changed_since(&self, revision: u64) -> Result<Changed, RecordsError>;
+    /// All that people said of contexts, oldest first.
+    fn said(&self) -> Result<Vec<Feedback>, RecordsError>;
     /// Changes whenever another process wrote.
     fn data_version(&self) -> Result<i64, RecordsError>;
     /// Whose admin token this is, and what it may do; `None` when it is unknown, revoked or expired.

@@ -341,6 +341,10 @@ impl Records for MemoryRecords {
         })
     }
 
+    fn said(&self) -> Result<Vec<Feedback>> {
+        Ok(self.changed_since(0)?.feedback)
+    }
+
     fn data_version(&self) -> Result<i64> {
         Ok(self.state()?.revision.cast_signed())
     }
