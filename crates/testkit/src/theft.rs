@@ -15,6 +15,7 @@ mod documented;
 pub(crate) mod habits;
 pub(crate) mod plan;
 mod reference;
+pub mod rehearsal;
 pub(crate) mod victim;
 
 pub use catalogue::{Theft, TheftGroup};
@@ -22,9 +23,11 @@ pub use catalogue::{Theft, TheftGroup};
 pub use victim::Victim;
 
 use crate::rng::Rng;
-use crate::sim::SimRequest;
+use crate::sim::{Label, SimRequest, Tokens};
+use crate::traffic::Row;
+use calls::Stolen;
 use habits::Habits;
-use plan::Plan;
+use plan::{Act, Plan, Step};
 
 /// From when on a theft is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,15 @@ impl Campaign {
     pub fn span_ms(&self) -> Option<(u64, u64)> {
         Some((self.plan.steps.first()?.at_ms, self.plan.steps.last()?.at_ms))
     }
+
+    /// One of the victim's rows as the victim itself would send it.
+    fn copy(&self, step: &Step, rng: &mut Rng) -> SimRequest {
+        let Tokens { input, output, .. } = step.tokens;
+        let t_ms = step.at_ms.saturating_sub(self.victim.persona.start_ms());
+        let row = Row { t_ms, input_tokens: input, output_tokens: output };
+        let label = Label::Thief(self.theft);
+        SimRequest { at_ms: step.at_ms, label, ..self.victim.persona.request_for(&row, rng) }
+    }
 }
 
 impl Iterator for Campaign {
@@ -111,7 +123,15 @@ impl Iterator for Campaign {
         let actor = self.plan.actors.get(step.actor)?;
         let mut rng = Rng::new(self.rng.clone().next_u64() ^ crate::rng::mix(self.next as u64));
         self.next += 1;
-        Some(calls::request(self.theft, &self.victim, actor, step, &mut rng))
+        Some(match step.act {
+            Act::Copy => self.copy(step, &mut rng),
+            Act::Borrow => SimRequest { source: actor.source, ..self.copy(step, &mut rng) },
+            _ => {
+                let main_model = self.victim.persona.models().first().copied().unwrap_or_default();
+                let stolen = Stolen { theft: self.theft, dialect: self.victim.dialect(), main_model };
+                calls::request(stolen, actor, step, &mut rng)
+            }
+        })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -4,13 +4,12 @@ use hyper::Method;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::provider::{Dialect, Endpoint};
 
+use super::Theft;
 use super::plan::{Act, Actor, Step, Taste};
-use super::{Theft, Victim};
 use crate::body::{Talk, Tool};
 use crate::persona::conversation;
 use crate::rng::Rng;
-use crate::sim::{Label, SimRequest, Tokens};
-use crate::traffic::Row;
+use crate::sim::{Label, SimRequest};
 
 /// New and dear models, which thieves want most, and the dearest of all.
 pub(crate) const fn wanted(dialect: Dialect, taste: Taste) -> &'static str {
@@ -114,20 +113,18 @@ const CHORES: [&str; 6] = [
 /// Most turns that are written out; the tokens dictated are those of the whole conversation.
 const TURNS_MAX: u32 = 3;
 
-/// The request of a step.
-pub(crate) fn request(
-    theft: Theft,
-    victim: &Victim,
-    actor: &Actor,
-    step: &Step,
-    rng: &mut Rng,
-) -> SimRequest {
-    match step.act {
-        Act::Copy => return copy(theft, victim, step, rng),
-        Act::Borrow => return SimRequest { source: actor.source, ..copy(theft, victim, step, rng) },
-        _ => {}
-    }
-    let dialect = victim.dialect();
+/// What a thief needs to know of a key to ask with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stolen<'a> {
+    pub(crate) theft: Theft,
+    pub(crate) dialect: Dialect,
+    /// The model its owner uses most.
+    pub(crate) main_model: &'a str,
+}
+
+/// The request of a step with words of the thief's own.
+pub(crate) fn request(stolen: Stolen<'_>, actor: &Actor, step: &Step, rng: &mut Rng) -> SimRequest {
+    let Stolen { theft, dialect, main_model } = stolen;
     let has_body = !matches!(step.act, Act::ListModels | Act::Organisation);
     let (path, endpoint) = match step.act {
         Act::ListModels => ("/v1/models", Endpoint::Models),
@@ -141,7 +138,7 @@ pub(crate) fn request(
         Act::Probe if actor.taste == Taste::Dearest => wanted(dialect, actor.taste),
         Act::Probe => checked(dialect),
         Act::Use { .. } | Act::Copy | Act::Borrow => match actor.taste {
-            Taste::Victims => victim.persona.models().first().copied().unwrap_or_default(),
+            Taste::Victims => main_model,
             taste => wanted(dialect, taste),
         },
     };
@@ -156,7 +153,7 @@ pub(crate) fn request(
         headers: actor.software.headers(dialect, has_body),
         dialect,
         endpoint,
-        model: SmolStr::new_static(model),
+        model: SmolStr::new(model),
         stream,
         output_tokens_max: limit.unwrap_or(0),
         body,
@@ -226,12 +223,4 @@ fn body(
 fn talk<const N: usize>(turn: u32, lines: &[&'static str; N], rng: &mut Rng) -> Vec<String> {
     let pairs = turn.min(TURNS_MAX) as usize;
     (0..=2 * pairs).map(|_| (*rng.pick(lines)).to_owned()).collect()
-}
-
-/// One of the victim's rows as the victim itself would send it.
-fn copy(theft: Theft, victim: &Victim, step: &Step, rng: &mut Rng) -> SimRequest {
-    let Tokens { input, output, .. } = step.tokens;
-    let t_ms = step.at_ms.saturating_sub(victim.persona.start_ms());
-    let row = Row { t_ms, input_tokens: input, output_tokens: output };
-    SimRequest { at_ms: step.at_ms, label: Label::Thief(theft), ..victim.persona.request_for(&row, rng) }
 }
