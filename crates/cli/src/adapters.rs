@@ -7,8 +7,9 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::StoredAlert;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
+use tokenwatch_model::drill::Drill;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
+use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
@@ -85,6 +86,14 @@ fn update_failed(error: UpdateError) -> RecordsError {
             RecordsError::Invalid { field: "owner".to_owned(), text: error.to_string() }
         }
         _ => RecordsError::Refused(error.to_string()),
+    }
+}
+
+impl StoreRecords {
+    /// Whether people are told of the incidents of a drill.
+    fn tells_of_drill(&self, stand_in: KeyId) -> Result<bool, RecordsError> {
+        let drill = self.0.drill(DrillId::from_bits(stand_in.bits())).map_err(read_failed)?;
+        Ok(drill.is_some_and(|drill| drill.pages))
     }
 }
 
@@ -167,9 +176,12 @@ impl Records for StoreRecords {
         // Rows of effects carry the revision they are to get; the store wants the one that was read.
         let read = |revision: u64| revision.saturating_sub(1);
         let mut audit = effects.audit.iter();
+        // A stand-in has no row of its own: its containment alone ends it.
+        let is_drill = effects.incident.as_ref().is_some_and(|incident| incident.drill);
         let changes = effects
             .key
             .iter()
+            .filter(|_| !is_drill)
             .map(|key| Change::UpdateKey(Key { revision: read(key.revision), ..key.clone() }))
             .chain(effects.incident.iter().map(|incident| {
                 Change::Incident(Incident { revision: read(incident.revision), ..incident.clone() })
@@ -188,7 +200,13 @@ impl Records for StoreRecords {
         for change in changes {
             batch.push(change);
         }
-        if let (Some(cause), Some(incident)) = (effects.alert, &effects.incident) {
+        let is_told = |incident: &Incident| match incident.drill {
+            true => self.tells_of_drill(incident.key),
+            false => Ok(true),
+        };
+        if let (Some(cause), Some(incident)) = (effects.alert, &effects.incident)
+            && is_told(incident)?
+        {
             let time = incident.timeline.last().map_or(incident.opened, |line| line.time);
             let alert = StoredAlert { sequence: 0, time, cause, incident: incident.clone() };
             batch.push(Change::Alert(Box::new(alert)));
@@ -197,6 +215,19 @@ impl Records for StoreRecords {
             batch.note(entry.clone());
         }
         self.0.apply(&batch).map(drop).map_err(update_failed)
+    }
+
+    fn drill(&self, id: DrillId) -> Result<Option<Drill>, RecordsError> {
+        self.0.drill(id).map_err(read_failed)
+    }
+
+    fn drills(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<Drill>, RecordsError> {
+        self.0.drills(key, limit).map_err(read_failed)
+    }
+
+    fn put_drill(&self, drill: &Drill, entry: &AuditEntry) -> Result<(), RecordsError> {
+        let change = Change::Drill(Box::new(drill.clone()));
+        self.0.apply(&Batch::of(change, entry.clone())).map(drop).map_err(update_failed)
     }
 
     fn suppressions(&self, limit: u32) -> Result<Vec<Suppression>, RecordsError> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokenwatch_console::admins;
-use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition};
+use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition, DrillHost};
 use tokenwatch_console::follow::Follower;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_console::records::Records;
@@ -37,6 +37,7 @@ use crate::alerts::{Desk, deliver};
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
+use crate::mock::Mock;
 use crate::rebuild::Rebuilder;
 use crate::saver::{CheckpointWriter, Save, Saver, SaverHandle};
 use crate::sockets::{self, Sockets};
@@ -166,7 +167,8 @@ impl App {
             .map(|listener| {
                 let local = Some(local_token(dir, inherits, manager.random.as_ref())?);
                 let access = Access { hosts, origins, local };
-                start_admin(listener, access, manager, &gateway, in_force, keeper.0.clone(), journal)
+                let beside = Beside { keeper: keeper.0.clone(), journal, responder: handle.clone() };
+                start_admin(listener, access, manager, &gateway, in_force, beside)
             })
             .transpose()?;
         let responder = (handle, responder);
@@ -259,6 +261,19 @@ fn local_token(dir: &Path, inherits: bool, random: &dyn Random) -> anyhow::Resul
     Ok(hash)
 }
 
+/// What drills need of a server.
+fn drill_host(responder: Arc<ResponderHandle>) -> DrillHost {
+    let mock = Mock::default();
+    DrillHost { mock: Arc::new(move || mock.origin()), acted: Arc::new(move || responder.catch_up()) }
+}
+
+/// Threads that the admin API speaks to.
+struct Beside {
+    keeper: Sender<Keep>,
+    journal: JournalHandle,
+    responder: Arc<ResponderHandle>,
+}
+
 /// Starts the admin API.
 fn start_admin(
     listener: TcpListener,
@@ -266,9 +281,9 @@ fn start_admin(
     manager: Manager,
     gateway: &Arc<Gateway>,
     in_force: InForce,
-    keeper: Sender<Keep>,
-    journal: JournalHandle,
+    beside: Beside,
 ) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
+    let Beside { keeper, journal, responder } = beside;
     let metrics = gateway.metrics.clone();
     let scraped = journal.clone();
     let damaged = gateway.clone();
@@ -283,6 +298,7 @@ fn start_admin(
             journal_conditions(&journal).into_iter().chain(damage(&damaged)).collect()
         }),
         before_scrape: Arc::new(move || report_journal(&scraped, &metrics)),
+        drills: drill_host(responder),
         access,
         limits: ApiLimits::default(),
     };

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod demo;
+pub(crate) mod drill;
 pub(crate) mod dry_run;
 pub(crate) mod evaluate;
 pub(crate) mod incident;

@@ -1,9 +1,11 @@
 //! The binary `tokenwatch`: one module per command. Data goes to standard output, messages to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`), 130 interrupted again while it
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`,
+//! `drill`), 130 interrupted again while it
 //! shut down (`serve`).
 
 mod adapters;
+mod admin_api;
 mod alerts;
 mod app;
 mod build;
@@ -11,6 +13,7 @@ mod commands;
 mod config;
 mod handover;
 mod load;
+mod mock;
 mod output;
 mod rebuild;
 mod saver;
@@ -87,6 +90,9 @@ enum Command {
     /// Issue, list and revoke tokens of the admin API
     #[command(subcommand)]
     Admin(commands::admin::Args),
+    /// Rehearse thefts of a key on the running server, and check that everything works that has to
+    #[command(subcommand)]
+    Drill(commands::drill::Args),
     /// Steal a key and watch it be contained: real traffic, real gateway, no provider needed
     Demo(commands::demo::Args),
     /// Measure how good detection is: thefts on simulated fleets, or events of your own
@@ -118,6 +124,7 @@ fn main() -> ExitCode {
         Command::DryRun(args) => commands::dry_run::run(&common, &args),
         Command::Top(args) => commands::top::run(&common, &args),
         Command::Admin(args) => commands::admin::run(&common, args),
+        Command::Drill(args) => commands::drill::run(&common, &args),
         Command::Demo(args) => commands::demo::run(&common, &args),
         Command::Evaluate(args) => commands::evaluate::run(&common, &args),
         Command::Simulate(args) => commands::simulate::run(&common, &args),

@@ -2,7 +2,7 @@
 //!
 //! * `route`: the table of routes, with the role each needs; `docs/openapi.json` is held to it by a test.
 //! * `server`: sockets and limits; `guard`: what browsers must not do; `auth`: who asks.
-//! * `keys`, `owners`, `incidents`, `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
+//! * `keys`, `owners`, `incidents`, `drills`, `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
 //!
 //! Invariants:
 //! * Nothing but `/healthz`, `/readyz`, `/metrics` and the API's own description is answered without a token,
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokenwatch_gateway::Gateway;
+use tokenwatch_gateway::settings::Origin;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::key::Policy;
 use tokenwatch_model::secret::SecretHash;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use crate::manage::Manager;
 
 mod auth;
+pub mod drills;
 mod gauges;
 mod guard;
 mod incidents;
@@ -61,10 +63,21 @@ pub struct Api {
     pub conditions: Arc<dyn Fn() -> Vec<Condition> + Send + Sync>,
     /// Called before metrics are told, so that what others keep is as of now. Must not block for long.
     pub before_scrape: Arc<dyn Fn() + Send + Sync>,
+    /// What drills need of the rest of the process.
+    pub drills: DrillHost,
     /// Who may ask, and from where.
     pub access: Access,
     /// Limits of the protocol.
     pub limits: ApiLimits,
+}
+
+/// What drills need of the rest of the process.
+#[derive(Clone)]
+pub struct DrillHost {
+    /// Where the mock provider that answers them is; it is started when it is first needed. The error says why it is not.
+    pub mock: Arc<dyn Fn() -> Result<Origin, String> + Send + Sync>,
+    /// Waits until everything that was found so far has been acted on.
+    pub acted: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Something to tell whoever asks whether the server is ready.

@@ -84,7 +84,11 @@ impl Manager {
     ) -> Result<Vec<Incident>, RecordsError> {
         let now = self.clock.now();
         let mut incidents = self.records.incidents(open_only, key, limit)?;
-        let in_force = self.records.active_containments(now)?;
+        let in_force = match key {
+            // Also a stand-in's.
+            Some(key) => self.records.containments_of(key)?,
+            None => self.records.active_containments(now)?,
+        };
         for incident in &mut incidents {
             *incident = incident::as_of(incident, &in_force, now);
         }

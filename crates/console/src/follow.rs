@@ -146,7 +146,7 @@ impl Follower {
         let contained: BTreeSet<KeyId> = changed.containments.iter().map(|c| c.key).collect();
         for key in contained {
             let of_key = changed.containments.iter().filter(|c| c.key == key).cloned().collect();
-            self.gateway.live.put_containments(key, of_key, now);
+            self.gateway.live_of(key).put_containments(key, of_key, now);
         }
         for feedback in &changed.feedback {
             self.gateway.tell_engine(feedback);

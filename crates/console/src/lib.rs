@@ -10,6 +10,7 @@ pub mod admins;
 pub mod alarms;
 pub mod api;
 pub mod cases;
+pub mod drills;
 pub mod follow;
 pub mod manage;
 pub mod records;

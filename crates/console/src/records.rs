@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
+use tokenwatch_model::drill::Drill;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
+use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
@@ -119,7 +120,7 @@ pub trait Records: Send + Sync {
     fn keys(&self) -> Result<Vec<StoredKey>, RecordsError>;
     /// Keys whose name sorts after `name` by its bytes, in the order of names, at most `limit`.
     fn keys_after(&self, name: &str, limit: u32) -> Result<Vec<StoredKey>, RecordsError>;
-    /// One key.
+    /// One key; a drill's stand-in is its key under the stand-in's id.
     fn key(&self, id: KeyId) -> Result<Option<StoredKey>, RecordsError>;
     /// One key by its name.
     fn key_by_name(&self, name: &str) -> Result<Option<StoredKey>, RecordsError>;
@@ -135,7 +136,7 @@ pub trait Records: Send + Sync {
     fn owner_by_name(&self, name: &str) -> Result<Option<Owner>, RecordsError>;
     /// Adds (revision 0) or changes an owner.
     fn put_owner(&self, owner: &Owner, entry: &AuditEntry) -> Result<(), RecordsError>;
-    /// Incidents, latest first.
+    /// Incidents, latest first; those of a drill only when its stand-in is asked for.
     fn incidents(
         &self,
         open_only: bool,
@@ -148,10 +149,16 @@ pub trait Records: Send + Sync {
     fn containments_of(&self, key: KeyId) -> Result<Vec<Containment>, RecordsError>;
     /// One containment.
     fn containment(&self, id: ContainmentId) -> Result<Option<Containment>, RecordsError>;
-    /// Every containment in force.
+    /// Every containment in force; those of drills are none.
     fn active_containments(&self, now: Timestamp) -> Result<Vec<Containment>, RecordsError>;
     /// Writes what a plan or a person did, all or nothing.
     fn apply(&self, effects: &Effects) -> Result<(), RecordsError>;
+    /// One drill.
+    fn drill(&self, id: DrillId) -> Result<Option<Drill>, RecordsError>;
+    /// Drills, latest first, at most `limit`.
+    fn drills(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<Drill>, RecordsError>;
+    /// Adds or changes a drill.
+    fn put_drill(&self, drill: &Drill, entry: &AuditEntry) -> Result<(), RecordsError>;
     /// Suppressions, latest first, ended ones included, at most `limit`.
     fn suppressions(&self, limit: u32) -> Result<Vec<Suppression>, RecordsError>;
     /// One suppression.

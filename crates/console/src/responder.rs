@@ -13,15 +13,18 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokenwatch_gateway::{FindingSink, Gateway};
 use tokenwatch_model::containment::Containment;
+use tokenwatch_model::drill::DrillEnd;
 use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::suppression::SuppressedAlert;
-use tokenwatch_model::time::HOUR;
+use tokenwatch_model::time::{HOUR, Timestamp};
+use tokenwatch_respond::effects::SELF;
 use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, execute, plan};
 use tokenwatch_telemetry::told::{AlertEnd, AlertEnded};
 
+use crate::drills::end_drill;
 use crate::records::{Records, RecordsError};
 
 /// Findings that wait; more than this in a burst are dropped and counted, and the next one on the same actor
@@ -179,6 +182,7 @@ impl Responder {
             if counted.elapsed() >= COUNT_EVERY {
                 counted = Instant::now();
                 self.count_refused();
+                self.end_overdue();
             }
         }
         self.count_refused();
@@ -215,14 +219,16 @@ impl Responder {
 
     fn act(&mut self, finding: &Finding) -> Result<(), RecordsError> {
         let records = self.parts.records.clone();
-        let now = self.gateway.now();
+        let drill = self.gateway.drills.standing_in(finding.key);
+        // A drill has a clock of its own, which is ahead.
+        let now = self.gateway.now().max(drill.as_ref().map_or(Timestamp(0), |_| finding.time));
         let Some(stored) = records.key(finding.key)? else { return Ok(()) };
         let key = stored.key;
         let owner = key.owner.map(|id| records.owner(id)).transpose()?.flatten();
         let containments = records.containments_of(key.id)?;
         let incidents = records.incidents(true, Some(key.id), 1)?;
-        let recent = self.recent(&containments, key.id)?;
-        let normal = self.gateway.live.normal(key.id);
+        let recent = self.recent(&containments, key.id, now)?;
+        let normal = self.gateway.live_of(key.id).normal(key.id);
         let policy = self.parts.policy.load_full();
         let situation = Situation {
             key: &key,
@@ -237,14 +243,17 @@ impl Responder {
         };
         let random = self.parts.random.clone();
         let plan = plan(&policy, &situation, &mut || random.next_u64());
-        let effects = execute(&plan, now);
+        let mut effects = execute(&plan, now);
+        if drill.is_some() {
+            mark(&mut effects);
+        }
         if !effects.is_empty() {
             records.apply(&effects)?;
         }
         // In force at once; the store's own change notice comes later and says the same.
         if !effects.containments.is_empty() {
             let all = records.containments_of(key.id)?;
-            self.gateway.live.put_containments(key.id, all, now);
+            self.gateway.live_of(key.id).put_containments(key.id, all, now);
         }
         let incident = plan.incident.id().map(|id| id.to_string()).unwrap_or_default();
         AlertEnded { finding, end: AlertEnd::Acted { incident: &incident, plan: &plan.title } }.emit();
@@ -252,8 +261,12 @@ impl Responder {
         Ok(())
     }
 
-    fn recent(&self, of_key: &[Containment], key: KeyId) -> Result<RecentActions, RecordsError> {
-        let now = self.gateway.now();
+    fn recent(
+        &self,
+        of_key: &[Containment],
+        key: KeyId,
+        now: Timestamp,
+    ) -> Result<RecentActions, RecordsError> {
         let active = self.parts.records.active_containments(now)?;
         let recent = active.iter().chain(of_key).filter(|c| now.since(c.created) < HOUR);
         Ok(RecentActions::count(recent, key, now))
@@ -273,11 +286,33 @@ impl Responder {
         }
     }
 
+    /// Ends drills whose driver did not: it may have been killed.
+    fn end_overdue(&self) {
+        let now = self.gateway.now();
+        for drill in self.gateway.drills.overdue(now) {
+            let summary = "broken off: it was not ended in time".to_owned();
+            let end = DrillEnd { time: now, passed: false, summary };
+            let policy = self.parts.policy.load();
+            if let Err(error) = end_drill(self.parts.records.as_ref(), &policy, &drill, end, SELF) {
+                tracing::warn!(drill.id = %drill.id, %error, "a drill that is over can not be ended; trying again");
+                continue;
+            }
+            self.gateway.drills.end(drill.id);
+        }
+    }
+
     fn add_refused(&self, key: KeyId, count: u64) -> Result<(), RecordsError> {
         let incidents = self.parts.records.incidents(true, Some(key), 1)?;
         let Some(mut incident) = incidents.into_iter().next() else { return Ok(()) };
         tokenwatch_respond::incident::count_refused(&mut incident, count);
         self.parts.records.apply(&Effects { incident: Some(incident), ..Effects::default() })
+    }
+}
+
+/// Says of an incident that it is a drill's.
+const fn mark(effects: &mut Effects) {
+    if let Some(incident) = &mut effects.incident {
+        incident.drill = true;
     }
 }
 

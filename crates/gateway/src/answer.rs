@@ -282,14 +282,17 @@ impl Passing {
         }
         self.looked_at = output;
         let Some(ticket) = self.ticket.as_mut() else { return };
-        let gateway = ticket.gateway().clone();
+        let (gateway, claimed) = (ticket.gateway().clone(), ticket.claimed());
+        let live = claimed.as_ref().map_or(&gateway.live, |claimed| &claimed.drilling.live);
         let Some(open) = ticket.get() else { return };
+        // A drill has a clock of its own.
+        let now = if claimed.is_some() { open.context.time } else { gateway.now() };
         let usage = TokenUsage { input: open.context.input_tokens_estimate, output, ..TokenUsage::default() };
         let cost = SoFar::new(&usage, &open.price.0);
         if let Some(flight) = &open.flight {
             flight.cost_so_far.store(cost.so_far.0, std::sync::atomic::Ordering::Relaxed);
             if cost.so_far > self.held {
-                match gateway.live.cover(flight, gateway.now(), self.held, cost) {
+                match live.cover(flight, now, self.held, cost) {
                     Some(held) => self.held = held,
                     None => flight.cut(Cut::Budget),
                 }

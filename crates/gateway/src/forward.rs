@@ -304,6 +304,7 @@ pub(crate) fn outgoing_headers(
     for (name, value) in &headers {
         let is_dropped = is_hop_or_override(name)
             || is_credential_field(name.as_str())
+            || name == crate::drill::HEADER
             || mentions_key(value.as_bytes())
             || name == CONTENT_LENGTH
             || (decoded && name == CONTENT_ENCODING);

@@ -18,7 +18,8 @@ use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_telemetry::metrics::Metrics;
 
-use crate::live::{KeyCheckpoint, Live};
+use crate::drill::{Drills, Nowhere, StartDrillError};
+use crate::live::{KeyCheckpoint, Live, Mind};
 use crate::settings::Settings;
 
 /// How often a key's state is loaded to be told one thing.
@@ -56,6 +57,8 @@ pub trait FindingSink: Send + Sync {
 pub struct Gateway {
     /// Live state of every key.
     pub live: Live,
+    /// Rehearsed thefts, each with a live state of its own.
+    pub drills: Drills,
     settings: ArcSwap<Settings>,
     pub(crate) ports: Ports,
     /// Metrics.
@@ -76,6 +79,7 @@ impl Gateway {
         let ids = Ids::new(ports.random.as_ref());
         Self {
             live: Live::new(engine, epoch),
+            drills: Drills::default(),
             settings: ArcSwap::from_pointee(settings),
             ports,
             metrics,
@@ -157,23 +161,15 @@ impl Gateway {
     ///
     /// Call it off the runtime: the key's state is read from the store when it is not in memory.
     pub fn tell_engine(&self, feedback: &Feedback) {
+        if let Some(drilling) = self.drills.standing_in(feedback.key) {
+            drilling.live.feedback(feedback, &Nowhere);
+            return;
+        }
         // Between loading and telling, whoever saves checkpoints may drop an idle key again; hardly twice.
         for _ in 0..LOADS_MAX {
-            if self.live.is_loaded(feedback.key) == Some(false) {
-                match self.ports.states.load(feedback.key) {
-                    Ok(bytes) => match bytes.as_deref().map(KeyCheckpoint::decode).transpose() {
-                        Ok(mind) => self.live.put_mind(feedback.key, mind.unwrap_or_default()),
-                        Err(error) => {
-                            // It is heard when the state is rebuilt.
-                            self.note_damaged(feedback.key, &error);
-                            return;
-                        }
-                    },
-                    Err(error) => {
-                        tracing::error!(key.id = %feedback.key, %error, "learned state can not be read");
-                        return;
-                    }
-                }
+            // What is damaged hears it when it is rebuilt.
+            if self.load_here(feedback.key).is_err() {
+                return;
             }
             if self.live.feedback(feedback, self.ports.events.as_ref())
                 || self.live.entry(feedback.key).is_none()
@@ -181,6 +177,34 @@ impl Gateway {
                 return;
             }
         }
+    }
+
+    /// Loads the learned state of a key when it is not in memory, on this thread. The error is in the log.
+    fn load_here(&self, key: KeyId) -> Result<(), String> {
+        if self.live.is_loaded(key) != Some(false) {
+            return Ok(());
+        }
+        let bytes = self.ports.states.load(key).map_err(|error| {
+            tracing::error!(key.id = %key, %error, "learned state can not be read");
+            error.to_string()
+        })?;
+        let mind = bytes.as_deref().map(KeyCheckpoint::decode).transpose().map_err(|error| {
+            self.note_damaged(key, &error);
+            error.to_string()
+        })?;
+        self.live.put_mind(key, mind.unwrap_or_default());
+        Ok(())
+    }
+
+    /// A copy of what was learned and spent on a key, without its requests in flight.
+    pub(crate) fn copy_mind(&self, key: KeyId) -> Result<Mind, StartDrillError> {
+        for _ in 0..LOADS_MAX {
+            self.load_here(key).map_err(StartDrillError::Unread)?;
+            if let Some(bytes) = self.live.checkpoint(key) {
+                return KeyCheckpoint::decode(&bytes).map_err(|e| StartDrillError::Unread(e.to_string()));
+            }
+        }
+        Err(StartDrillError::NoKey)
     }
 
     /// Counts a connection in, unless there are too many.
@@ -209,7 +233,7 @@ impl Gateway {
                     return Err(Refusal::Overloaded);
                 }
             },
-            Ok(Ok(None)) => crate::live::Mind::default(),
+            Ok(Ok(None)) => Mind::default(),
             Ok(Err(error)) => {
                 tracing::error!(key.id = %key, %error, "learned state can not be read: its requests are refused");
                 return Err(Refusal::Overloaded);

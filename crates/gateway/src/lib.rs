@@ -38,6 +38,7 @@ mod ticket;
 mod tunnel;
 mod workers;
 
+pub mod drill;
 pub mod listen;
 pub mod live;
 pub mod registry;

@@ -196,6 +196,11 @@ impl Live {
         }
     }
 
+    /// Without any key, and with the same engine: for a drill.
+    pub(crate) fn beside(&self) -> Self {
+        Self::new(self.engine.clone(), self.epoch)
+    }
+
     /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.
     pub fn follow(&mut self, epoch_before: u32) -> u32 {
         self.epoch = self.epoch.max(epoch_before.saturating_add(1));

@@ -34,7 +34,9 @@ use crate::settings::{HttpLimits, Settings};
 use crate::source::Peer;
 use crate::target::{Target, guess_dialect};
 use crate::ticket::{Consumed, Ticket};
-use crate::{credential, health, strict};
+use crate::{credential, drill, health, strict};
+
+const NOT_REHEARSED: &str = "a drill rehearses requests with JSON bodies only";
 
 /// Answers one request, whatever it is.
 pub(crate) async fn answer(
@@ -67,6 +69,9 @@ pub(crate) async fn answer(
         }
     };
     if heard.target.endpoint == Endpoint::Realtime {
+        if ticket.claimed().is_some() {
+            return refuse(&settings, ticket, Stop::because(Refusal::BadHttp, NOT_REHEARSED));
+        }
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         // Boxed, so that ordinary requests do not carry its room.
@@ -95,17 +100,13 @@ pub(crate) struct Heard {
 async fn hear(settings: &Settings, ticket: &mut Ticket, request: &Request<Incoming>) -> Result<Heard, Stop> {
     let head = HeadRef { method: request.method(), uri: request.uri(), headers: request.headers() };
     check_head(request)?;
-    let presented = credential::find(head.headers, head.uri)
-        .and_then(|bytes| {
-            tokenwatch_model::credential::parse(bytes).map_err(|_| Refusal::MalformedCredential)
-        })
-        .map_err(Stop::plain)?;
     let gateway = ticket.gateway().clone();
-    let Some(entry) = gateway.live.entry(presented.key).filter(|entry| entry.hash.matches(&presented.hash))
-    else {
-        return Err(Stop::plain(Refusal::UnknownKey));
-    };
-    let target = Target::find(settings, head.method, head.uri, head.headers);
+    let entry = identify(&gateway, ticket, &head)?;
+    let mut target = Target::find(settings, head.method, head.uri, head.headers);
+    if let (Some(claimed), Ok(target)) = (ticket.claimed(), &mut target) {
+        let mock = claimed.provider(&target.provider.name);
+        target.provider = mock.ok_or(Stop::plain(Refusal::UnknownRoute))?;
+    }
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     open.context.key = entry.id;
     if let Ok(target) = &target {
@@ -116,12 +117,34 @@ async fn hear(settings: &Settings, ticket: &mut Ticket, request: &Request<Incomi
             open.context.model = model.clone();
         }
     }
-    gateway.load_key(entry.id).await.map_err(Stop::plain)?;
+    if ticket.claimed().is_none() {
+        gateway.load_key(entry.id).await.map_err(Stop::plain)?;
+    }
     let target = target?;
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     entry.usable(open.context.time).map_err(Stop::plain)?;
     check_scope(&entry, open, target.model.as_deref())?;
     Ok(Heard { target, entry })
+}
+
+/// Finds the key by the credential, or the stand-in by the claim of a drill.
+fn identify(gateway: &Gateway, ticket: &mut Ticket, head: &HeadRef<'_>) -> Result<Arc<KeyEntry>, Stop> {
+    let presented = credential::find(head.headers, head.uri);
+    if let Some(claimed) = drill::claim(gateway, head.method, head.uri, head.headers)? {
+        if !matches!(presented, Err(Refusal::MissingCredential)) {
+            return Err(Stop::plain(Refusal::AmbiguousCredential));
+        }
+        let entry = claimed.entry();
+        ticket.rehearse(Arc::new(claimed));
+        return Ok(entry);
+    }
+    let presented = presented
+        .and_then(|bytes| {
+            tokenwatch_model::credential::parse(bytes).map_err(|_| Refusal::MalformedCredential)
+        })
+        .map_err(Stop::plain)?;
+    let entry = gateway.live.entry(presented.key).filter(|entry| entry.hash.matches(&presented.hash));
+    entry.ok_or(Stop::plain(Refusal::UnknownKey))
 }
 
 struct HeadRef<'a> {
@@ -171,12 +194,18 @@ async fn prepare(
         .is_some_and(|kind| kind.trim_start().starts_with("application/json"));
     if heard.target.body == BodyKind::Upload && !is_json {
         // An upload may take as long as its answer: the body's own time is for what is held in memory.
+        if ticket.claimed().is_some() {
+            return Err(Stop::because(Refusal::BadHttp, NOT_REHEARSED));
+        }
         let limits =
             BodyLimits { total: http.answer_timeout, ..body_limits(http, limit(http.upload_bytes_max)) };
         return prepare_upload(settings, ticket, heard, body, limits);
     }
     let limits = body_limits(http, limit(http.body_bytes_max));
     let bytes = read_whole(body, limits).await.map_err(stop_of_body)?;
+    if ticket.claimed().is_some_and(|claimed| !claimed.is_for(&bytes)) {
+        return Err(Stop::because(Refusal::MalformedCredential, "the drill claim is for another body"));
+    }
     if heard.target.body == BodyKind::None && !bytes.is_empty() {
         return Err(Stop::because(Refusal::BadBody, "this call takes no body"));
     }
@@ -212,6 +241,7 @@ fn prepare_json(
     limit: u64,
 ) -> Result<Prepared, Stop> {
     let gateway = ticket.gateway().clone();
+    let claimed = ticket.claimed();
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     open.context.request_bytes = bytes.len() as u64;
     if bytes.is_empty() {
@@ -236,10 +266,14 @@ fn prepare_json(
     })?;
     let rewritten = request::with_include_usage(&plain, &read.request);
     let ask = take_parsed(settings, open, heard, &read.request);
-    open.reads_content = gateway.live.reads_content(&open.context);
+    let live = claimed.as_ref().map_or(&gateway.live, |claimed| &claimed.drilling.live);
+    open.reads_content = live.reads_content(&open.context);
     if open.reads_content {
         read.read_content(key);
         open.context.shape = read.request.shape;
+    }
+    if let Some(claimed) = &claimed {
+        claimed.body(open);
     }
     check_model(heard, open)?;
     if !read.request.further_models.iter().all(|model| heard.entry.policy.scope.allows_model(model)) {
@@ -353,14 +387,19 @@ fn prepare_upload(
 
 /// Admits and judges: one decision under one lock.
 pub(crate) fn admit(ticket: &mut Ticket, prepared: &Prepared) -> Result<Admission, Stop> {
-    let gateway = ticket.gateway().clone();
+    let (gateway, claimed) = (ticket.gateway().clone(), ticket.claimed());
+    let live = claimed.as_ref().map_or(&gateway.live, |claimed| &claimed.drilling.live);
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
-    open.context.siblings = gateway.live.siblings(&open.context);
+    // The owner's other keys are asked about a stand-in as about its key.
+    let key = claimed.as_ref().map_or(open.context.key, |claimed| claimed.drilling.drill.key);
+    open.context.siblings = gateway.live.siblings(key, &open.context);
     let actor = tokenwatch_detect::actor_of(&open.context);
     let flight = Arc::new(Flight::new(open.context.clone(), actor));
     let Admitted { reservation, decision, requests_room, tokens_room } =
-        gateway.live.admit(&flight, prepared.ask).map_err(|denied: Denied| Stop::denied(denied))?;
-    gateway.metrics.verdicts.inc((decision,));
+        live.admit(&flight, prepared.ask).map_err(|denied: Denied| Stop::denied(denied))?;
+    if claimed.is_none() {
+        gateway.metrics.verdicts.inc((decision,));
+    }
     open.reservation = Some(reservation);
     open.flight = Some(flight);
     Ok(Admission { requests_room, tokens_room })

@@ -9,6 +9,7 @@ use tokenwatch_model::provider::Dialect;
 use tokenwatch_wire::refuse::{self, Refused, Refusing};
 
 use crate::answer::AnswerBody;
+use crate::drill;
 use crate::live::Denied;
 use crate::settings::Settings;
 use crate::ticket::{Consumed, Ticket};
@@ -59,8 +60,14 @@ pub(crate) fn refuse(settings: &Settings, mut ticket: Ticket, stop: Stop) -> Res
         open.status = refused.status;
         open.response_bytes = refused.body.len() as u64;
     }
+    let is_drill = ticket.claimed().is_some();
     ticket.finish(Outcome::Refused(stop.refusal), Consumed::default());
-    respond(refused, &request_id)
+    let mut response = respond(refused, &request_id);
+    if is_drill {
+        // Tells our refusals from those that the mock was asked for. A thief is not told.
+        response.headers_mut().insert(&drill::HEADER, HeaderValue::from_static(stop.refusal.code()));
+    }
+    response
 }
 
 /// Answers for a provider that failed before its answer began; the ticket ends as a failure of the provider.

@@ -19,12 +19,16 @@ use tokenwatch_telemetry::cells::Entered;
 use tokenwatch_telemetry::told::{EventsDropped, RequestEnded};
 use tokenwatch_wire::price::Price;
 
+use crate::drill::{Claimed, Nowhere};
 use crate::flight::Flight;
 use crate::gateway::Gateway;
+use crate::live::Live;
 
 /// A request under way.
 pub(crate) struct Ticket {
     gateway: Arc<Gateway>,
+    /// The drill it is part of.
+    claimed: Option<Arc<Claimed>>,
     open: Option<Box<Open>>,
 }
 
@@ -94,7 +98,7 @@ impl Ticket {
             forwarded: false,
             _serving: gateway.metrics.in_flight.enter(()),
         };
-        Self { gateway: gateway.clone(), open: Some(Box::new(open)) }
+        Self { gateway: gateway.clone(), claimed: None, open: Some(Box::new(open)) }
     }
 
     /// What is known so far; `None` only after the end.
@@ -130,10 +134,28 @@ impl Ticket {
         &self.gateway
     }
 
+    /// Makes the request part of a drill: it is what its claim says.
+    pub(crate) fn rehearse(&mut self, claimed: Arc<Claimed>) {
+        if let Some(open) = self.open.as_deref_mut() {
+            claimed.head(&self.gateway, open);
+        }
+        self.claimed = Some(claimed);
+    }
+
+    /// What the request claims, when it is part of a drill.
+    pub(crate) fn claimed(&self) -> Option<Arc<Claimed>> {
+        self.claimed.clone()
+    }
+
+    /// Where its key is judged and counted.
+    pub(crate) fn live(&self) -> &Live {
+        self.claimed.as_ref().map_or(&self.gateway.live, |claimed| &claimed.drilling.live)
+    }
+
     /// Ends the request. Booked, learned, journalled, counted: once.
     pub(crate) fn finish(mut self, outcome: Outcome, consumed: Consumed) {
         if let Some(open) = self.open.take() {
-            close(&self.gateway, *open, outcome, consumed);
+            close(&self, *open, outcome, consumed);
         }
     }
 }
@@ -143,7 +165,7 @@ impl Drop for Ticket {
         if let Some(open) = self.open.take() {
             let consumed = if open.forwarded { open.worst_case() } else { Consumed::default() };
             let outcome = open.abandoned();
-            close(&self.gateway, *open, outcome, consumed);
+            close(self, *open, outcome, consumed);
         }
     }
 }
@@ -169,7 +191,8 @@ impl Open {
     }
 }
 
-fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
+fn close(ticket: &Ticket, open: Open, outcome: Outcome, consumed: Consumed) {
+    let gateway = &ticket.gateway;
     let duration_us = open.started.elapsed().as_micros() as u64;
     let (price, price_source) = open.price;
     let cost = if consumed.source == UsageSource::None {
@@ -191,6 +214,10 @@ fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
         duration_us,
         completion: open.completion,
     };
+    if ticket.claimed.is_some() {
+        close_rehearsed(ticket, event, open.reservation);
+        return;
+    }
     RequestEnded { event: &event, dialect: Some(open.dialect) }.emit(&gateway.metrics);
     let contained = matches!(outcome, Outcome::Refused(refusal) if refusal.is_containment());
     let key = event.request.key;
@@ -208,4 +235,20 @@ fn close(gateway: &Gateway, open: Open, outcome: Outcome, consumed: Consumed) {
     for found in findings {
         found.tell(&gateway.metrics, gateway.ports.findings.as_ref());
     }
+}
+
+/// The end of a drill's request: what it showed is acted on, and nothing else remembers it.
+fn close_rehearsed(ticket: &Ticket, event: UsageEvent, reservation: Option<Reservation>) {
+    let gateway = &ticket.gateway;
+    gateway.metrics.drill_requests.inc(());
+    let key = event.request.key;
+    if key == UsageEvent::NO_KEY {
+        return;
+    }
+    let contained = matches!(event.outcome, Outcome::Refused(refusal) if refusal.is_containment());
+    let (findings, _) = ticket.live().finish(event, reservation, &Nowhere);
+    if contained {
+        gateway.ports.findings.contained(key);
+    }
+    findings.into_iter().for_each(|found| found.rehearse(gateway.ports.findings.as_ref()));
 }

@@ -77,6 +77,7 @@ async fn serve_and_drain(acceptor: Arc<Acceptor>, listener: StdListener) -> io::
     if !wait_until_idle(&gateway, drain).await {
         tracing::warn!(connections = gateway.connections(), "drain time is over: cutting what is left");
         gateway.live.cut_all();
+        gateway.drills.cut_all();
         wait_until_idle(&gateway, CUT_GRACE).await;
     }
     Ok(())

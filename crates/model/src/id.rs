@@ -166,6 +166,10 @@ short_id!(
     SuppressionId, "sup_"
 );
 short_id!(
+    /// A drill: a rehearsed theft. Its stand-in is the key id with the same bits.
+    DrillId, "drl_"
+);
+short_id!(
     /// An actor: a newcomer on a key, followed from its first request.
     ActorId, "act_"
 );

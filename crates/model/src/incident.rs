@@ -92,6 +92,9 @@ pub struct Incident {
     pub cost: NanoUsd,
     /// Its story.
     pub timeline: Vec<TimelineEntry>,
+    /// Whether it is a drill's: nothing was stolen, and its key is a stand-in.
+    #[serde(default)]
+    pub drill: bool,
     /// Grows with every change.
     pub revision: u64,
 }

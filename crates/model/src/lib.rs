@@ -14,6 +14,7 @@ pub mod client;
 pub mod containment;
 pub mod context;
 pub mod credential;
+pub mod drill;
 pub mod event;
 pub mod finding;
 pub mod id;

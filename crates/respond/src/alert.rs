@@ -56,6 +56,8 @@ pub struct Alert {
     pub time: Timestamp,
     /// One line.
     pub headline: String,
+    /// Whether it is a drill: nothing was stolen, and nobody has to do anything but see that this arrived.
+    pub drill: bool,
     /// The incident; its id is what alerts are grouped by.
     pub incident: AboutIncident,
     /// The key.
@@ -231,6 +233,7 @@ pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (Stor
         requests_refused: 0,
         cost: NanoUsd::ZERO,
         timeline: Vec::new(),
+        drill: false,
         revision: 0,
     };
     tell(
@@ -282,7 +285,11 @@ impl Alert {
             sequence: stored.sequence,
             cause,
             time: stored.time,
-            headline: headline(incident, cause),
+            headline: match incident.drill {
+                true => format!("DRILL, nothing was stolen. {}", headline(incident, cause)),
+                false => headline(incident, cause),
+            },
+            drill: incident.drill,
             incident: about_incident(incident, finding),
             key: AboutKey {
                 id: about.key.id.to_string(),
@@ -433,6 +440,10 @@ fn what_to_press(incident: &Incident, key: &Key, cause: AlertCause) -> Vec<Press
     if incident.state.is_open() && cause != AlertCause::Acknowledged {
         let effect = "says that you are on it: nobody else is called";
         steps.push(press(commands::acknowledge(incident.id), effect));
+    }
+    // What stops the key would stop the real one.
+    if incident.drill {
+        return steps;
     }
     if incident.state == IncidentState::Open {
         let effect = "stops all of the key for some hours, its owner too";

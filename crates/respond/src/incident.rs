@@ -98,6 +98,7 @@ pub(crate) fn open(
         requests_refused: 0,
         cost: NanoUsd::ZERO,
         timeline: Vec::new(),
+        drill: false,
         revision: 1,
     };
     take_finding(&mut incident, finding, now);

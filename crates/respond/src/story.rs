@@ -60,6 +60,12 @@ fn write_head(
     owner: Option<&Owner>,
     now: Timestamp,
 ) -> Written {
+    if incident.drill {
+        writeln!(
+            text,
+            "DRILL: nothing was stolen, and the key itself is untouched. Times are the drill's own."
+        )?;
+    }
     writeln!(text, "{}", clean(&incident.title))?;
     writeln!(
         text,
@@ -204,6 +210,14 @@ pub(crate) fn next_steps(incident: &Incident, key: &Key) -> Vec<(String, &'stati
     let id = incident.id;
     let mut steps = Vec::new();
     if !incident.state.is_open() {
+        return steps;
+    }
+    if incident.drill {
+        // What is done to the key would be done to the real one.
+        steps.push((
+            commands::dismiss(id),
+            "ends what the drill put in force; it does so by itself at its end",
+        ));
         return steps;
     }
     if incident.state == IncidentState::Expired {

@@ -240,6 +240,7 @@ pub(crate) fn incident(n: u64) -> Incident {
         requests_refused: 40,
         cost: NanoUsd(u64::MAX),
         timeline: vec![TimelineEntry { time: START, who: "tokenwatch".into(), what: "opened".to_owned() }],
+        drill: false,
         revision: 0,
     }
 }

@@ -10,6 +10,7 @@ mod audit;
 mod batch;
 mod checkpoint;
 mod database;
+mod drill;
 mod read;
 mod rows;
 mod suppression;
@@ -45,6 +46,7 @@ const STATE: Schema = Schema {
         include_str!("store/schema.sql"),
         include_str!("store/suppressions.sql"),
         include_str!("store/alerts.sql"),
+        include_str!("store/drills.sql"),
     ],
 };
 /// `TWcp`: the checkpoint database.

@@ -53,6 +53,7 @@ const WAIT_BOUNDS_US: &[u64] = &[
 const JOURNAL_WAIT: &str =
     "For each sync of the journal, the longest that any of its records waited for the disk";
 const MALFORMED: &str = "Requests refused because they could not be read in one way only";
+const DRILL_REQUESTS: &str = "Requests of drills; in no other count of requests, tokens or money";
 const ALERTS_LAG: &str = "Age of the oldest alert that is due and no receiver took yet";
 const JOURNAL_DURABLE: &str =
     "Records that are on disk or could not be encoded, of those that the journal took";
@@ -108,6 +109,8 @@ pub struct Metrics {
     pub connections: Gauges<(ConnectionState,)>,
     /// Answers of the engine before forwarding.
     pub verdicts: Counters<(Decision,)>,
+    /// Requests of drills, which are in no other count of requests, tokens or money.
+    pub drill_requests: Counters<()>,
     /// Findings made.
     pub findings: Counters<(Tier, Severity)>,
     /// Of these, silenced by a suppression.
@@ -256,6 +259,7 @@ impl Metrics {
             in_flight: b.gauges("in_flight", "Requests being served"),
             connections: b.gauges("connections", "Client connections by what they are doing"),
             verdicts: b.counters("verdicts", "Verdicts before forwarding"),
+            drill_requests: b.counters("drill_requests", DRILL_REQUESTS),
             findings: b.counters("findings", "Findings of the detection engine"),
             findings_suppressed: b.counters(
                 "findings_suppressed",

@@ -1,6 +1,6 @@
 //! `tokenwatch top`: keys as they are at the moment, from the admin API of a running server.
 //!
-//! * `client`: asks the server; `state`: what is shown and what the keyboard does to it, as values;
+//! * `state`: what is shown and what the keyboard does to it, as values;
 //!   `draw`: the picture of a state; `plain`: the same as text.
 
 use std::path::PathBuf;
@@ -15,18 +15,17 @@ use tokenwatch_model::time::SECOND;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::key::parse_span_arg;
+use crate::admin_api::{AskError, Server, url_of};
 use crate::load::load;
 use crate::state::LOCAL_TOKEN;
 use crate::{Common, output};
 
-mod client;
 mod draw;
 mod plain;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use client::{LookError, Server};
 use state::{Input, Top};
 
 /// `tokenwatch top …`
@@ -46,20 +45,22 @@ pub(crate) struct Args {
     token_file: Option<PathBuf>,
 }
 
+/// What is looked at.
+const LIVE: &str = "/api/v1/live?limit=1000";
 /// How long a key press may wait.
 const FRAME: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let url = match &args.url {
         Some(url) => url.clone(),
-        None => client::url_of(load(common)?.config.admin.listen),
+        None => url_of(load(common)?.config.admin.listen),
     };
     let is_local = args.token_file.is_none();
     let token_file = args.token_file.clone().unwrap_or_else(|| common.state_dir().join(LOCAL_TOKEN));
     let server = Server::new(&url, token_file, is_local)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if args.once || common.json || !output::is_terminal() {
-        let live = runtime.block_on(server.look())?;
+        let live = runtime.block_on(server.get(LIVE))?;
         if common.json {
             output::json(&live)?;
         } else {
@@ -74,7 +75,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 enum News {
-    Looked(Result<Box<Live>, LookError>),
+    Looked(Result<Box<Live>, AskError>),
     /// The process was told to end.
     Stop,
 }
@@ -139,7 +140,7 @@ async fn look_on(server: &Server, interval: Duration, tell: &Sender<News>) {
     };
     loop {
         let look = async {
-            let looked = server.look().await.map(Box::new);
+            let looked = server.get(LIVE).await.map(Box::new);
             let is_heard = tell.send(News::Looked(looked)).is_ok();
             tokio::time::sleep(interval).await;
             is_heard

@@ -334,6 +334,20 @@ impl Server {
         answer.text()
     }
 
+    /// Has the admin API do something, as a program on this machine.
+    pub(crate) fn admin_post(&self, path: &str, body: &'static str) -> Value {
+        let token = std::fs::read_to_string(self.state.join("local.token")).unwrap();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {}", token.trim()))
+            .body(Full::new(Bytes::from_static(body.as_bytes())));
+        let answer = Client::new(self.admin).send(request.unwrap()).unwrap();
+        assert!(answer.status.is_success(), "{path}: {}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
     /// The value of a metric, by its name and labels as exposed; 0 when it is not there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.admin_text("/metrics");

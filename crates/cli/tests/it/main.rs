@@ -13,6 +13,8 @@ mod demo;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod drill;
+#[cfg(test)]
 mod evaluate;
 #[cfg(test)]
 mod first;

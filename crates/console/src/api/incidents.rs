@@ -99,7 +99,7 @@ pub(crate) fn dismiss(call: &Call) -> Result<Reply, Problem> {
 
 pub(crate) fn plan(call: &Call) -> Result<Reply, Problem> {
     let api = &call.shared.api;
-    let normal = |key| Ok(api.gateway.live.normal(key));
+    let normal = |key| Ok(api.gateway.live_of(key).normal(key));
     Reply::json(&PlanOut::from(api.manager.plan_again(&api.policy.load(), &normal, call.value())?))
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn approve(call: &Call) -> Result<Reply, Problem> {
     }
     let policy = call.shared.api.policy.load();
     let (manager, who) = (&call.shared.api.manager, call.caller.actor());
-    let normal = |key| Ok(call.shared.api.gateway.live.normal(key));
+    let normal = |key| Ok(call.shared.api.gateway.live_of(key).normal(key));
     decide(call, || manager.approve(&policy, &normal, call.value(), action.name(), &who))?;
     show(call)
 }

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::{incidents, keys, owners, suppressions, system};
+use super::{drills, incidents, keys, owners, suppressions, system};
 use crate::records::Role;
 
 /// Who may use a route.
@@ -90,7 +90,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 38] = [
+static ROUTES: [Route; 43] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -120,6 +120,11 @@ static ROUTES: [Route; 38] = [
     get("/api/v1/containments", VIEWER, &["limit"], incidents::containments),
     get("/api/v1/containments/{containment}", VIEWER, &[], incidents::containment),
     post("/api/v1/containments/{containment}/lift", Role::Responder, incidents::lift),
+    get("/api/v1/drills", VIEWER, &["key", "limit"], drills::list),
+    post("/api/v1/drills", Role::Responder, drills::start),
+    get("/api/v1/drills/{drill}", VIEWER, &[], drills::show),
+    post("/api/v1/drills/{drill}/settle", Role::Responder, drills::settle),
+    post("/api/v1/drills/{drill}/end", Role::Responder, drills::end),
     get("/api/v1/suppressions", VIEWER, &["all", "limit"], suppressions::list),
     post("/api/v1/suppressions", Role::Responder, suppressions::add),
     get("/api/v1/suppressions/{suppression}", VIEWER, &[], suppressions::show),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokenwatch_console::admins::{self, AdminSpec};
 use tokenwatch_console::api::{Needs, Route, routes};
+use tokenwatch_console::drills::DrillSpec;
 use tokenwatch_console::records::{Records as _, Role};
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::finding::Tier;
@@ -23,6 +24,8 @@ fn body_for(route: &Route) -> Option<Value> {
         ("POST", "/keys/{key}/containments") => json!({ "action": "watch", "reason": "odd hours" }),
         ("POST", "/owners") => json!({ "name": "billing-team" }),
         ("PATCH", "/owners/{owner}") => json!({ "channel": "#search" }),
+        ("POST", "/drills") => json!({ "key": "free", "theft": "resale" }),
+        ("POST", "/drills/{drill}/end") => json!({ "passed": true, "summary": "all well" }),
         ("POST", "/suppressions") => json!({
             "key": "search-prod", "rule": "newcomer", "reason": "load test", "expires": START.plus(HOUR).0,
         }),
@@ -61,8 +64,11 @@ fn prepare(route: &Route) -> (Server, String) {
         detail: String::new(),
     };
     server.records.put_suppression(&suppression, &entry).unwrap();
+    let drill = route.path.contains("/drills").then(|| start_drill(&server, route.path.contains("{drill}")));
+    let drill = drill.flatten().unwrap_or_default();
     let mut path = route
         .path
+        .replace("{drill}", &drill)
         .replace("{key}", &key.to_string())
         .replace("{owner}", "search-team")
         .replace("{incident}", &incident.to_string())
@@ -72,6 +78,16 @@ fn prepare(route: &Route) -> (Server, String) {
         path.push_str("?provider=openai&model=gpt-4o-mini");
     }
     (server, path)
+}
+
+/// A key that is free for a drill, and the id of one that runs on it, if it is to run.
+fn start_drill(server: &Server, runs: bool) -> Option<String> {
+    server.make_known_key("free");
+    let (key, theft) = ("free".into(), "resale".into());
+    let spec = DrillSpec { key, theft, pages: false, minutes: 5 };
+    let mock = "http://127.0.0.1:1".parse().unwrap();
+    let start = || server.manager.start_drill(&server.gateway, &mock, &spec, "test").unwrap();
+    runs.then(|| start().0.id.to_string())
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod attacks;
 #[cfg(test)]
 mod document;
 #[cfg(test)]
+mod drills;
+#[cfg(test)]
 mod follow;
 #[cfg(test)]
 mod incidents;

@@ -8,8 +8,9 @@ use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Ro
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
 use tokenwatch_model::containment::Containment;
+use tokenwatch_model::drill::Drill;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId, SuppressionId};
+use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, KeyState, StoredKey};
 use tokenwatch_model::owner::Owner;
@@ -27,6 +28,7 @@ struct State {
     owners: BTreeMap<OwnerId, Owner>,
     incidents: BTreeMap<IncidentId, Incident>,
     containments: BTreeMap<ContainmentId, Containment>,
+    drills: BTreeMap<DrillId, Drill>,
     feedback: Vec<(u64, Feedback)>,
     suppressions: BTreeMap<SuppressionId, Suppression>,
     suppressed: Vec<SuppressedAlert>,
@@ -175,7 +177,11 @@ impl Records for MemoryRecords {
     }
 
     fn key(&self, id: KeyId) -> Result<Option<StoredKey>> {
-        Ok(self.state()?.keys.get(&id).cloned())
+        let state = self.state()?;
+        let drill = state.drills.get(&DrillId::from_bits(id.bits()));
+        let mut found = state.keys.get(&drill.map_or(id, |drill| drill.key)).cloned();
+        found.iter_mut().for_each(|stored| stored.key.id = id);
+        Ok(found)
     }
 
     fn key_by_name(&self, name: &str) -> Result<Option<StoredKey>> {
@@ -239,7 +245,7 @@ impl Records for MemoryRecords {
     fn incidents(&self, open_only: bool, key: Option<KeyId>, limit: u32) -> Result<Vec<Incident>> {
         let state = self.state()?;
         let wanted = state.incidents.values().filter(|incident| {
-            (!open_only || incident.state.is_open()) && key.is_none_or(|key| incident.key == key)
+            (!open_only || incident.state.is_open()) && key.map_or(!incident.drill, |key| incident.key == key)
         });
         let mut incidents: Vec<Incident> = wanted.cloned().collect();
         incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
@@ -263,7 +269,9 @@ impl Records for MemoryRecords {
     }
 
     fn active_containments(&self, now: Timestamp) -> Result<Vec<Containment>> {
-        Ok(self.state()?.containments.values().filter(|row| row.in_force(now)).cloned().collect())
+        let state = self.state()?;
+        let is_drills = |row: &Containment| state.drills.contains_key(&DrillId::from_bits(row.key.bits()));
+        Ok(state.containments.values().filter(|row| row.in_force(now) && !is_drills(row)).cloned().collect())
     }
 
     fn apply(&self, effects: &Effects) -> Result<()> {
@@ -273,6 +281,26 @@ impl Records for MemoryRecords {
             self.count_refused(incident.id);
         }
         self.change(|state| state.apply(effects))
+    }
+
+    fn drill(&self, id: DrillId) -> Result<Option<Drill>> {
+        Ok(self.state()?.drills.get(&id).cloned())
+    }
+
+    fn drills(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<Drill>> {
+        let mut drills: Vec<Drill> = self.state()?.drills.values().cloned().collect();
+        drills.retain(|drill| key.is_none_or(|key| key == drill.key));
+        drills.sort_by_key(|drill| std::cmp::Reverse((drill.started, drill.id)));
+        drills.truncate(limit as usize);
+        Ok(drills)
+    }
+
+    fn put_drill(&self, drill: &Drill, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            state.drills.insert(drill.id, drill.clone());
+            state.append(entry);
+            Ok(())
+        })
     }
 
     fn suppressions(&self, limit: u32) -> Result<Vec<Suppression>> {

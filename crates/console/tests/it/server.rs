@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use http::Method;
 use serde_json::Value;
 use tokenwatch_console::admins::{self, AdminSpec};
-use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition};
+use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition, DrillHost};
 use tokenwatch_console::follow::Follower;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_console::records::Role;
@@ -121,6 +121,11 @@ impl Server {
             }),
             conditions: Arc::new(move || conditions.clone()),
             before_scrape: Arc::new(|| ()),
+            drills: DrillHost {
+                // Nobody calls it.
+                mock: Arc::new(|| Ok("http://127.0.0.1:1".parse().unwrap())),
+                acted: Arc::new(|| ()),
+            },
             access: Access {
                 hosts: choices.hosts.into_iter().map(Into::into).collect(),
                 origins: choices.origins.into_iter().map(Into::into).collect(),

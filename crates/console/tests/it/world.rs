@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokenwatch_console::manage::{KeySpec, OwnerSpec};
 use tokenwatch_console::records::Records as _;
 use tokenwatch_detect::{Config, Engine, FleetPriors};
+use tokenwatch_gateway::registry::KeyEntry;
 use tokenwatch_gateway::settings::{Credential, HttpLimits, Provider, Settings};
 use tokenwatch_gateway::{FindingSink, Gateway, Ports};
 use tokenwatch_model::containment::ContextMatch;
@@ -172,6 +173,14 @@ impl Server {
             ..KeySpec::default()
         };
         self.manager.issue(vec![spec], "test").unwrap().remove(0).key.id
+    }
+
+    /// A key that the data plane knows too.
+    pub(crate) fn make_known_key(&self, name: &str) -> KeyId {
+        let id = self.make_key(name);
+        let stored = self.records.key(id).unwrap().unwrap();
+        self.gateway.live.put_key(Arc::new(KeyEntry::new(&stored, Arc::default())), self.gateway.now());
+        id
     }
 
     /// A theft on a key, contained as the responder does it.

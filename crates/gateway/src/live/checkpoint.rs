@@ -126,6 +126,13 @@ impl KeyCheckpoint {
 }
 
 impl Live {
+    /// What was learned and spent on one key, as stored; `None` while it is not in memory.
+    pub(crate) fn checkpoint(&self, key: KeyId) -> Option<Vec<u8>> {
+        let mut guard = self.shard(key);
+        let (body, mind) = guard.keys.get_mut(&key).and_then(LiveKey::split)?;
+        KeyCheckpoint::encode(mind, body.flights.values().map(|air| air.flight.context.time))
+    }
+
     /// The keys that changed since they were last taken, as `(key, seq, bytes)`. Locks one key at a time.
     pub fn take_checkpoints(&self) -> Vec<(KeyId, u64, Vec<u8>)> {
         let mut taken = Vec::new();

@@ -114,9 +114,9 @@ impl Live {
     }
 
     /// What the other keys of the owner know of a request.
-    pub(crate) fn siblings(&self, request: &RequestContext) -> Siblings {
-        let guard = self.shard(request.key);
-        let home = guard.keys.get(&request.key).and_then(|live| live.home.as_ref());
+    pub(crate) fn siblings(&self, key: KeyId, request: &RequestContext) -> Siblings {
+        let guard = self.shard(key);
+        let home = guard.keys.get(&key).and_then(|live| live.home.as_ref());
         home.filter(|home| home.is_shared())
             .map(|home| home.household.load().ask(request))
             .unwrap_or_default()

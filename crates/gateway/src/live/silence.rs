@@ -48,6 +48,13 @@ impl Found {
             Self::Silenced { is_new: false, .. } => {}
         }
     }
+
+    /// Hands over what a drill's request showed: that is no finding to count, nor to list.
+    pub(crate) fn rehearse(self, sink: &dyn FindingSink) {
+        if let Self::Told(finding) = self {
+            sink.found(finding);
+        }
+    }
 }
 
 /// The silenced findings of a key that are on record already.

@@ -8,6 +8,7 @@ use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::StoredAlert;
 use tokenwatch_model::audit::{AuditEntry, chain_hash};
 use tokenwatch_model::containment::Containment;
+use tokenwatch_model::drill::Drill;
 use tokenwatch_model::finding::Feedback;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, KeyState, StoredKey};
@@ -19,7 +20,7 @@ use crate::error::UpdateError;
 use crate::redact::Redactor;
 use crate::store::admin::{self, StoredAdminToken};
 use crate::store::rows::{self, stored, stored_optional};
-use crate::store::{alerts, suppression};
+use crate::store::{alerts, drill, suppression};
 
 /// One change of one row. In rows that exist, `revision` is the one that the writer read; the stored row gets
 /// a new one.
@@ -43,6 +44,8 @@ pub enum Change {
     SuppressedAlert(Box<SuppressedAlert>),
     /// What people are to be told of an incident's change; its `sequence` does not matter.
     Alert(Box<StoredAlert>),
+    /// A drill that began or ended.
+    Drill(Box<Drill>),
     /// A new admin token.
     InsertAdminToken(StoredAdminToken),
     /// The end of an admin token; of one that has ended already, nothing happens.
@@ -93,7 +96,7 @@ impl Batch {
 /// What a batch became.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The new revision of each change's row, in their order. Admin tokens and alerts have none: 0.
+    /// The new revision of each change's row, in their order. Admin tokens, alerts and drills have none: 0.
     pub revisions: Vec<u64>,
     /// Position of the last audit entry.
     pub audit_seq: u64,
@@ -123,6 +126,7 @@ pub(crate) fn apply(
             Change::Suppression(row) => suppression::put(tx, redactor, row)?,
             Change::SuppressedAlert(alert) => suppression::insert_alert(tx, redactor, alert).map(|()| 0)?,
             Change::Alert(alert) => alerts::insert(tx, redactor, alert).map(|()| 0)?,
+            Change::Drill(drill) => drill::put(tx, redactor, drill).map(|()| 0)?,
             Change::InsertAdminToken(token) => admin::insert(tx, token).map(|()| 0)?,
             Change::RevokeAdminToken { name, time } => admin::revoke(tx, name, *time).map(|()| 0)?,
         });

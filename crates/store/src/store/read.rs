@@ -62,13 +62,16 @@ impl Changes {
 
 /// Every function here fails with [`ReadError`] when the database can not be read or a row is damaged.
 impl Store {
-    /// A key.
+    /// A key, or what a drill's stand-in stands for.
     ///
     /// # Errors
     ///
     /// [`ReadError`].
     pub fn key(&self, id: KeyId) -> Result<Option<StoredKey>, ReadError> {
-        self.one(rows::KEY, "keys WHERE id = ?1", [stored(id.bits())], rows::stored_key)
+        match self.one(rows::KEY, "keys WHERE id = ?1", [stored(id.bits())], rows::stored_key)? {
+            Some(key) => Ok(Some(key)),
+            None => self.stand_in(id),
+        }
     }
 
     /// The key with this name.
@@ -139,7 +142,7 @@ impl Store {
         self.one(rows::CONTAINMENT, "containments WHERE id = ?1", [stored(id.bits())], rows::containment)
     }
 
-    /// The containments in force at `now`, oldest change first.
+    /// The containments in force at `now`, oldest change first; those of drills are none.
     ///
     /// # Errors
     ///
@@ -147,7 +150,7 @@ impl Store {
     pub fn active_containments(&self, now: Timestamp) -> Result<Vec<Containment>, ReadError> {
         let mut active = self.many(
             rows::CONTAINMENT,
-            "containments WHERE lifted IS NULL ORDER BY revision",
+            "containments WHERE lifted IS NULL AND key NOT IN (SELECT id FROM drills) ORDER BY revision",
             [],
             rows::containment,
         )?;
@@ -174,14 +177,17 @@ impl Store {
         self.one(rows::INCIDENT, "incidents WHERE id = ?1", [stored(id.bits())], rows::incident)
     }
 
-    /// Incidents, newest first.
+    /// Incidents, newest first; those of a drill only when its stand-in is asked for.
     ///
     /// # Errors
     ///
     /// [`ReadError`].
     pub fn incidents(&self, filter: IncidentFilter) -> Result<Vec<Incident>, ReadError> {
         let open = if filter.open_only { "state IN ('open', 'contained')" } else { "true" };
-        let key = if filter.key.is_some() { "key = ?1" } else { "?1 IS NULL" };
+        let key = match filter.key {
+            Some(_) => "key = ?1",
+            None => "?1 IS NULL AND key NOT IN (SELECT id FROM drills)",
+        };
         let from = format!("incidents WHERE {open} AND {key} ORDER BY opened DESC, id DESC LIMIT ?2");
         let limit = filter.limit.map_or(-1, i64::from);
         let key = rows::stored_optional(filter.key.map(KeyId::bits));

@@ -4,10 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
+use tokenwatch_model::containment::Containment;
+use tokenwatch_model::drill::{Drill, DrillEnd};
+use tokenwatch_model::id::DrillId;
+use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, KeyState, StoredKey};
 use tokenwatch_model::ports::StateSource;
 use tokenwatch_model::secret::SecretHash;
-use tokenwatch_model::time::{HOUR, Timestamp};
+use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
 use tokenwatch_store::{
     AdminRole, AdminToken, Batch, Change, Checkpoint, IncidentFilter, JournalPosition, JournalPositions,
     OpenError, Options, Store, StoredAdminToken, Stream, UpdateError,
@@ -334,7 +338,7 @@ fn a_newer_or_foreign_directory_is_refused_in_words() {
     let path = dir.path().join("state.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(dir.path(), Options::default()).err().unwrap();
-    assert!(matches!(error, OpenError::Newer { found: 99, supported: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 4, .. }), "{error}");
     std::fs::write(&path, "not a database at all, but long enough to be looked at").unwrap();
     assert!(matches!(Store::open(dir.path(), Options::default()), Err(OpenError::Database { .. })));
 }
@@ -345,8 +349,14 @@ fn released_migrations_are_never_edited() {
         crc32fast::hash(include_bytes!("../../src/store/schema.sql")),
         crc32fast::hash(include_bytes!("../../src/store/checkpoints.sql")),
         crc32fast::hash(include_bytes!("../../src/store/suppressions.sql")),
+        crc32fast::hash(include_bytes!("../../src/store/alerts.sql")),
+        crc32fast::hash(include_bytes!("../../src/store/drills.sql")),
     ];
-    assert_eq!(sums, [0x4a27_738e, 0x4380_225d, 0xd8d8_6a58], "add a migration instead");
+    assert_eq!(
+        sums,
+        [0x4a27_738e, 0x4380_225d, 0xd8d8_6a58, 0x7561_8393, 0x6c01_039c],
+        "add a migration instead"
+    );
 }
 
 #[test]
@@ -359,4 +369,44 @@ fn times_beyond_every_calendar_survive() {
     far.key.policy.false_alarms_per_year = Some(0.1 + 0.2);
     let revision = store.insert_key(&far, &entry("key.issue", 1)).unwrap();
     check_key(store.key(far.key.id).unwrap(), &far, revision);
+}
+
+#[test]
+fn a_stand_in_is_its_key_and_stands_in_no_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let original = key(1);
+    store.insert_key(&original, &entry("key.issue", 1)).unwrap();
+    let drill = Drill {
+        id: DrillId::from_bits(77),
+        key: original.key.id,
+        theft: "resale".into(),
+        who: "test".into(),
+        pages: false,
+        started: original.key.created,
+        until: original.key.created.plus(MINUTE),
+        end: None,
+    };
+    let put = |drill: &Drill| {
+        store.apply(&Batch::of(Change::Drill(Box::new(drill.clone())), entry("drill", 1))).unwrap();
+    };
+    put(&drill);
+    let stand_in = store.key(drill.stand_in()).unwrap().unwrap().key;
+    assert_eq!((stand_in.id, &stand_in.name), (drill.stand_in(), &original.key.name));
+    let case = Incident { key: drill.stand_in(), drill: true, ..incident(1) };
+    store.put_incident(&case, &entry("incident.open", 1)).unwrap();
+    let held = Containment { key: drill.stand_in(), expires: None, lifted: None, ..containment(1) };
+    store.put_containment(&held, &entry("contain", 1)).unwrap();
+    assert!(store.incidents(IncidentFilter::default()).unwrap().is_empty());
+    assert!(store.active_containments(held.created).unwrap().is_empty());
+    assert_eq!(store.keys().unwrap().len(), 1);
+    let of = IncidentFilter { key: Some(drill.stand_in()), ..IncidentFilter::default() };
+    assert!(store.incidents(of).unwrap()[0].drill);
+    assert_eq!(store.containments_of(drill.stand_in()).unwrap().len(), 1);
+    let end = DrillEnd { time: drill.until, passed: true, summary: "passed".to_owned() };
+    let ended = Drill { end: Some(end), ..drill };
+    put(&ended);
+    assert_eq!(store.drill(ended.id).unwrap(), Some(ended.clone()));
+    assert_eq!(store.drills(Some(original.key.id), 9).unwrap(), [ended]);
+    assert!(store.drills(Some(key(2).key.id), 9).unwrap().is_empty());
 }

@@ -215,9 +215,9 @@ fn the_address_is_a_place_that_may_see_the_token() {
     ] {
         assert!(check(url, is_local).is_err(), "{url}");
     }
-    assert_eq!(client::url_of("0.0.0.0:8081".parse().unwrap()), "http://127.0.0.1:8081");
-    assert_eq!(client::url_of("[::]:8081".parse().unwrap()), "http://[::1]:8081");
-    assert_eq!(client::url_of("10.0.0.5:9".parse().unwrap()), "http://10.0.0.5:9");
+    assert_eq!(url_of("0.0.0.0:8081".parse().unwrap()), "http://127.0.0.1:8081");
+    assert_eq!(url_of("[::]:8081".parse().unwrap()), "http://[::1]:8081");
+    assert_eq!(url_of("10.0.0.5:9".parse().unwrap()), "http://10.0.0.5:9");
 }
 
 #[test]
@@ -225,18 +225,18 @@ fn a_server_that_is_away_or_a_token_that_is_missing_says_what_to_do() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let missing = Server::new("http://127.0.0.1:1", dir.path().join("none"), true).unwrap();
-    assert!(matches!(runtime.block_on(missing.look()), Err(LookError::NoToken { .. })));
+    assert!(matches!(runtime.block_on(missing.get::<Live>(LIVE)), Err(AskError::NoToken { .. })));
     let file = dir.path().join("token");
     std::fs::write(&file, "twa_x\n").unwrap();
     // Nothing listens on a port that was just given back.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = Server::new(&format!("http://{free}"), file, true).unwrap();
-    let error = runtime.block_on(away.look()).unwrap_err();
+    let error = runtime.block_on(away.get::<Live>(LIVE)).unwrap_err();
     assert!(error.to_string().contains("is `tokenwatch serve` running?"), "{error}");
 }
 
 /// What a look makes of an answer.
-fn look_at(status: &str, body: &str) -> Result<Live, LookError> {
+fn look_at(status: &str, body: &str) -> Result<Live, AskError> {
     use std::io::{Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -256,7 +256,7 @@ fn look_at(status: &str, body: &str) -> Result<Live, LookError> {
     let file = dir.path().join("token");
     std::fs::write(&file, "twa_x\n").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let looked = runtime.block_on(Server::new(&url, file, true).unwrap().look());
+    let looked = runtime.block_on(Server::new(&url, file, true).unwrap().get::<Live>(LIVE));
     assert!(server.join().unwrap().contains("authorization: Bearer twa_x\r\n"));
     looked
 }
@@ -268,6 +268,6 @@ fn a_look_reads_the_answer_or_says_why_not() {
     let refusal = r#"{"error":{"code":"unknown_token","message":"no such admin token","field":null}}"#;
     let refused = look_at("401 Unauthorized", refusal).unwrap_err();
     assert_eq!(refused.to_string(), "the server refuses: no such admin token");
-    assert!(matches!(look_at("200 OK", "<html>"), Err(LookError::Foreign { .. })));
-    assert!(matches!(look_at("404 Not Found", "nothing"), Err(LookError::Foreign { .. })));
+    assert!(matches!(look_at("200 OK", "<html>"), Err(AskError::Foreign { .. })));
+    assert!(matches!(look_at("404 Not Found", "nothing"), Err(AskError::Foreign { .. })));
 }
