@@ -133,7 +133,7 @@ impl App {
         let taken = state.take_in(&gateway)?;
         tracing::info!(keys = gateway.live.totals().keys, replayed = taken.records, "state is loaded");
         follower.catch_up(state.feedback_told())?;
-        let in_force = InForce::of(&config);
+        let in_force = InForce::of(&config, state::links_key(&state.store, random.as_ref())?);
         let alerts = deliver::start(deliver::Parts {
             dir: dir.to_owned(),
             store: state.store.clone(),
@@ -277,6 +277,7 @@ fn start_admin(
         gateway: gateway.clone(),
         policy: in_force.policy,
         defaults: in_force.defaults,
+        links: Arc::new(move || in_force.desk.load().issuer().cloned()),
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
         conditions: Arc::new(move || {
@@ -360,21 +361,24 @@ struct InForce {
     defaults: Arc<ArcSwap<Policy>>,
     /// Who is told of incidents.
     desk: Arc<ArcSwap<Desk>>,
+    /// What signs links.
+    links_key: [u8; 32],
 }
 
 impl InForce {
-    fn of(config: &Config) -> Self {
+    fn of(config: &Config, links_key: [u8; 32]) -> Self {
         Self {
             policy: Arc::new(ArcSwap::from_pointee(config.containment.clone())),
             defaults: Arc::new(ArcSwap::from_pointee(config.defaults.clone())),
-            desk: Arc::new(ArcSwap::from_pointee(Desk::new(&config.alerts))),
+            desk: Arc::new(ArcSwap::from_pointee(Desk::new(config, Some(&links_key)))),
+            links_key,
         }
     }
 
     fn put(&self, config: &Config) {
         self.policy.store(Arc::new(config.containment.clone()));
         self.defaults.store(Arc::new(config.defaults.clone()));
-        self.desk.store(Arc::new(Desk::new(&config.alerts)));
+        self.desk.store(Arc::new(Desk::new(config, Some(&self.links_key))));
     }
 }
 

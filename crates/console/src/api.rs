@@ -2,11 +2,11 @@
 //!
 //! * `route`: the table of routes, with the role each needs; `docs/openapi.json` is held to it by a test.
 //! * `server`: sockets and limits; `guard`: what browsers must not do; `auth`: who asks.
-//! * `keys`, `owners`, `incidents`, `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
+//! * `approve`: pages of signed links; `keys`, `owners`, `incidents`, [`runbook`], `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
 //!
 //! Invariants:
 //! * Nothing but `/healthz`, `/readyz`, `/metrics` and the API's own description is answered without a token,
-//!   and those hold no secret.
+//!   and those hold no secret; what a signed link opens is answered to whoever has the link.
 //! * A request that a web page may have forged is refused before its token is looked at.
 //! * Store calls block, so handlers run off the runtime; nothing here runs on the data plane's threads.
 //! * A credential leaves in one answer, the one that issues it.
@@ -25,8 +25,10 @@ use tokenwatch_model::secret::SecretHash;
 use tokenwatch_respond::ResponsePolicy;
 use tokio::sync::watch;
 
+use crate::links::Issuer;
 use crate::manage::Manager;
 
+mod approve;
 mod auth;
 mod gauges;
 mod guard;
@@ -37,6 +39,7 @@ mod owners;
 mod problem;
 mod reply;
 mod route;
+pub mod runbook;
 mod server;
 pub mod shapes;
 pub mod suppressions;
@@ -61,6 +64,8 @@ pub struct Api {
     pub conditions: Arc<dyn Fn() -> Vec<Condition> + Send + Sync>,
     /// Called before metrics are told, so that what others keep is as of now. Must not block for long.
     pub before_scrape: Arc<dyn Fn() + Send + Sync>,
+    /// Reads signed links, as configured now; nothing when they are switched off.
+    pub links: Arc<dyn Fn() -> Option<Issuer> + Send + Sync>,
     /// Who may ask, and from where.
     pub access: Access,
     /// Limits of the protocol.

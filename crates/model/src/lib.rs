@@ -16,6 +16,7 @@ pub mod context;
 pub mod credential;
 pub mod event;
 pub mod finding;
+pub mod handling;
 pub mod id;
 pub mod incident;
 pub mod key;

@@ -31,6 +31,8 @@ mod receiver;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod runbook;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod signals;

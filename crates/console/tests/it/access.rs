@@ -27,6 +27,7 @@ fn body_for(route: &Route) -> Option<Value> {
             "key": "search-prod", "rule": "newcomer", "reason": "load test", "expires": START.plus(HOUR).0,
         }),
         ("POST", "/incidents/{incident}/approve") => json!({ "action": "suspend" }),
+        ("POST", "/incidents/{incident}/steps/{step}") => json!({ "says": "done" }),
         ("POST", "/incidents/{incident}/note") => json!({ "text": "called the team" }),
         _ => json!({}),
     })
@@ -40,6 +41,9 @@ fn prepare(route: &Route) -> (Server, String) {
     let containment = server.records.containments_of(key).unwrap()[0].id;
     if route.path.ends_with("/enable") {
         server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/disable"), None).expect(200);
+    }
+    if route.path.ends_with("/restore") {
+        server.relax(incident);
     }
     let suppression = Suppression {
         id: SuppressionId::from_bits(1),
@@ -66,6 +70,7 @@ fn prepare(route: &Route) -> (Server, String) {
         .replace("{key}", &key.to_string())
         .replace("{owner}", "search-team")
         .replace("{incident}", &incident.to_string())
+        .replace("{step}", "rotate")
         .replace("{containment}", &containment.to_string())
         .replace("{suppression}", &suppression.id.to_string());
     if path == "/api/v1/prices" {
@@ -76,13 +81,14 @@ fn prepare(route: &Route) -> (Server, String) {
 
 #[test]
 fn every_route_takes_its_role_and_those_above_and_no_other() {
-    for route in routes() {
+    // What a signed link may is in the link.
+    for route in routes().iter().filter(|route| route.needs != Needs::Link) {
         for (i, role) in Role::ALL.into_iter().enumerate() {
             let (server, path) = prepare(route);
             let answer = server.ask(role, route.method.as_str(), &path, body_for(route));
             let may = match route.needs {
                 Needs::Token(needed) => role >= needed,
-                Needs::Nothing | Needs::KnownHost => true,
+                Needs::Nothing | Needs::KnownHost | Needs::Link => true,
             };
             if may {
                 assert!(matches!(answer.status, 200 | 201), "{} {path} as {}", route.method, role.name());
@@ -108,7 +114,7 @@ fn check_without_token(server: &Server, route: &Route, path: &str) {
             answer.expect_error(401, "missing_token", None);
             assert_eq!(answer.field("www-authenticate"), Some("Bearer realm=\"tokenwatch\""));
         }
-        Needs::Nothing | Needs::KnownHost => assert_eq!(answer.status, 200, "{path}"),
+        Needs::Nothing | Needs::KnownHost | Needs::Link => assert_eq!(answer.status, 200, "{path}"),
     }
 }
 

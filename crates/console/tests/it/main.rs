@@ -13,9 +13,13 @@ mod incidents;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod links;
+#[cfg(test)]
 mod owners;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod runbook;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
@@ -24,5 +28,7 @@ mod server;
 mod suppressions;
 #[cfg(test)]
 mod system;
+#[cfg(test)]
+mod tend;
 #[cfg(test)]
 mod world;
