@@ -78,7 +78,8 @@ fn carry_out(plan: &Plan, is_chosen: impl Fn(&Step) -> bool, who: &str, now: Tim
             }
             Disposition::Proposed { why } => {
                 let action = SmolStr::new_static(step.action.name());
-                if !incident.handling.proposed.contains(&action) {
+                // To prolong what is in force is no question of its own.
+                if !step.is_extension() && !incident.handling.proposed.contains(&action) {
                     incident.handling.proposed.push(action);
                 }
                 let what = format!("{PROPOSED}{}; {why}", step.what());

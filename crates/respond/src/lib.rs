@@ -31,6 +31,7 @@ pub mod policy;
 pub mod relax;
 pub mod runbook;
 pub mod situation;
+pub mod spend;
 pub mod story;
 pub mod suppression;
 pub mod times;

@@ -39,4 +39,6 @@ mod signals;
 #[cfg(test)]
 mod simulate;
 #[cfg(test)]
+mod spend;
+#[cfg(test)]
 mod tuning;
