@@ -2,7 +2,7 @@
 //!
 //! * `route`: the table of routes, with the role each needs; `docs/openapi.json` is held to it by a test.
 //! * `server`: sockets and limits; `guard`: what browsers must not do; `auth`: who asks.
-//! * `approve`: pages of signed links; `keys`, `owners`, `incidents`, [`runbook`], `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
+//! * `approve`: pages of signed links; `keys`, [`contexts`], `owners`, `incidents`, [`runbook`], `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
 //!
 //! Invariants:
 //! * Nothing but `/healthz`, `/readyz`, `/metrics` and the API's own description is answered without a token,
@@ -30,6 +30,7 @@ use crate::manage::Manager;
 
 mod approve;
 mod auth;
+pub mod contexts;
 mod gauges;
 mod guard;
 mod incidents;

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::{approve, incidents, keys, owners, runbook, suppressions, system};
+use super::{approve, contexts, incidents, keys, owners, runbook, suppressions, system};
 use crate::records::Role;
 
 /// Who may use a route.
@@ -106,7 +106,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 43] = [
+static ROUTES: [Route; 46] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -120,6 +120,9 @@ static ROUTES: [Route; 43] = [
     change(Method::POST, "/api/v1/keys/{key}/enable", keys::enable),
     change(Method::POST, "/api/v1/keys/{key}/revoke", keys::revoke),
     change(Method::POST, "/api/v1/keys/{key}/expire", keys::expire),
+    get("/api/v1/keys/{key}/contexts", VIEWER, &[], contexts::list),
+    post("/api/v1/keys/{key}/contexts", Role::Responder, contexts::allow),
+    post("/api/v1/keys/{key}/contexts/end", Role::Responder, contexts::end),
     post("/api/v1/keys/{key}/containments", Role::Responder, incidents::contain),
     get("/api/v1/owners", VIEWER, &[], owners::list),
     post("/api/v1/owners", Role::Admin, owners::add),

@@ -20,6 +20,10 @@ fn body_for(route: &Route) -> Option<Value> {
         ("POST", "/keys") => json!({ "name": "fresh" }),
         ("PATCH", "/keys/{key}") => json!({ "service": "search" }),
         ("POST", "/keys/{key}/expire") => json!({ "at": null }),
+        ("POST", "/keys/{key}/contexts") => json!({
+            "context": { "asn": 64_510 }, "until": START.plus(HOUR).0, "reason": "the import moves",
+        }),
+        ("POST", "/keys/{key}/contexts/end") => json!({ "context": { "asn": 64_511 } }),
         ("POST", "/keys/{key}/containments") => json!({ "action": "watch", "reason": "odd hours" }),
         ("POST", "/owners") => json!({ "name": "billing-team" }),
         ("PATCH", "/owners/{owner}") => json!({ "channel": "#search" }),
@@ -41,6 +45,10 @@ fn prepare(route: &Route) -> (Server, String) {
     let containment = server.records.containments_of(key).unwrap()[0].id;
     if route.path.ends_with("/enable") {
         server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/disable"), None).expect(200);
+    }
+    if route.path.ends_with("/contexts/end") {
+        let body = json!({ "context": { "asn": 64_511 }, "until": START.plus(HOUR).0, "reason": "r" });
+        server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/contexts"), Some(body)).expect(200);
     }
     if route.path.ends_with("/restore") {
         server.relax(incident);
@@ -96,7 +104,7 @@ fn every_route_takes_its_role_and_those_above_and_no_other() {
                 answer.expect_error(403, "role_too_low", None);
                 assert_eq!(
                     server.changes.load(std::sync::atomic::Ordering::Acquire),
-                    usize::from(path.ends_with("/enable"))
+                    usize::from(path.ends_with("/enable") || path.ends_with("/contexts/end"))
                 );
             }
             if i == 0 {

@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod contexts;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod follow;
