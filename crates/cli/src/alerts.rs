@@ -7,21 +7,25 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokenwatch_console::links::Issuer;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::{AlertCause, Message, StoredAlert};
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
+use tokenwatch_model::ports::Random;
 use tokenwatch_model::provider::SecretRef;
 use tokenwatch_model::secret::Secret;
+use tokenwatch_model::time::Timestamp;
 use tokenwatch_outside::{Carrier, MailServer, MailTls, Trust};
 use tokenwatch_respond::alert::references::Cites;
 use tokenwatch_respond::alert::render::{self, Format, render};
 use tokenwatch_respond::alert::route::{Route, Routing};
-use tokenwatch_respond::alert::{About, Alert};
+use tokenwatch_respond::alert::{About, Alert, Approval, approvable};
+use tokenwatch_respond::runbook::{self, Facts, StepRule};
 use tokenwatch_store::Store;
 
 use crate::build::read_secret;
-use crate::config::{Alerts, Destination};
+use crate::config::{Config, Destination};
 
 /// Where PagerDuty and Opsgenie are, unless configured otherwise.
 const PAGERDUTY: &str = "https://events.pagerduty.com";
@@ -34,7 +38,17 @@ pub(crate) struct Desk {
     names: Vec<SmolStr>,
     link: Option<String>,
     runbook: Option<String>,
+    /// The steps of every incident's runbook.
+    steps: Vec<StepRule>,
+    /// Makes signed links, where they are switched on.
+    issuer: Option<Issuer>,
+    /// Who gets them.
+    approvers: Vec<SmolStr>,
 }
+
+/// What receivers are for people: only they get signed links unless others are named.
+const PERSONS: [Format; 5] =
+    [Format::Slack, Format::Teams, Format::PagerDuty, Format::Opsgenie, Format::Email];
 
 /// A destination. Its secrets are read anew for every try, so that one that was replaced is used at once.
 pub(crate) struct Ready {
@@ -44,15 +58,30 @@ pub(crate) struct Ready {
 }
 
 impl Desk {
-    /// Makes a desk of a configuration that was checked.
-    pub(crate) fn new(alerts: &Alerts) -> Self {
+    /// Makes a desk of a configuration that was checked. Without the key that signs them it sends no links.
+    pub(crate) fn new(config: &Config, links_key: Option<&[u8; 32]>) -> Self {
+        let alerts = &config.alerts;
         let ready = |(name, config): (&SmolStr, &Destination)| {
             let format = Format::from_name(&config.kind)?;
             let trust = trust(config.ca_file.as_deref()).map_err(|error| format!("{error:#}"));
             Some((name.clone(), Ready { format, config: config.clone(), trust }))
         };
         let destinations: BTreeMap<SmolStr, Ready> = alerts.destinations.iter().filter_map(ready).collect();
+        let approval = &alerts.approval;
+        let issuer = approval
+            .address
+            .as_deref()
+            .zip(links_key)
+            .map(|(address, key)| Issuer::new(key, address, approval.valid_s, &approval.steps));
+        let for_people = destinations.iter().filter(|(_, ready)| PERSONS.contains(&ready.format));
+        let approvers = match approval.to.as_slice() {
+            [] => for_people.map(|(name, _)| name.clone()).collect(),
+            named => named.to_vec(),
+        };
         Self {
+            steps: config.containment.steps(),
+            issuer,
+            approvers,
             routes: alerts.routes.clone(),
             names: destinations.keys().cloned().collect(),
             destinations,
@@ -66,20 +95,57 @@ impl Desk {
         Routing { routes: &self.routes, destinations: &self.names }
     }
 
+    /// Reads signed links, where they are switched on.
+    pub(crate) const fn issuer(&self) -> Option<&Issuer> {
+        self.issuer.as_ref()
+    }
+
+    /// Signed links for the steps that an alert leaves to a person.
+    fn approvals(
+        &self,
+        to: &SmolStr,
+        stored: &StoredAlert,
+        cause: AlertCause,
+        sending: &Sending<'_>,
+    ) -> Vec<Approval> {
+        let Some(issuer) = self.issuer.as_ref().filter(|_| self.approvers.contains(to)) else {
+            return Vec::new();
+        };
+        let mint =
+            |action| issuer.mint(stored.incident.id, action, to, sending.random.next_u64(), sending.now);
+        approvable(stored, cause).iter().filter_map(mint).collect()
+    }
+
     /// An alert as a destination gets it.
     pub(crate) fn render(
         &self,
-        to: &Ready,
+        (name, to): (&SmolStr, &Ready),
         stored: &StoredAlert,
         cause: AlertCause,
         case: &Case,
+        sending: &Sending<'_>,
     ) -> (String, Message) {
+        let facts = Facts {
+            incident: &stored.incident,
+            key: &case.key,
+            owner: case.owner.as_ref(),
+            containments: &case.containments,
+            replacement: case.replacement.as_ref(),
+            created: None,
+            now: stored.time,
+        };
+        let steps = match cause {
+            AlertCause::Test => Vec::new(),
+            _ => runbook::steps(&self.steps, &facts),
+        };
         let about = About {
             key: &case.key,
             owner: case.owner.as_ref(),
             containments: &case.containments,
+            steps: &steps,
             link: self.link.as_deref(),
             runbook: self.runbook.as_deref(),
+            approvals: &self.approvals(name, stored, cause, sending),
             cites: &cites,
         };
         let alert = Alert::new(stored, cause, &about);
@@ -93,9 +159,17 @@ impl Desk {
     }
 }
 
+/// When an alert is sent, and what numbers its links.
+pub(crate) struct Sending<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) random: &'a dyn Random,
+}
+
 /// What an alert is told with besides its incident.
 pub(crate) struct Case {
     pub(crate) key: Key,
+    /// The key that replaces it, as far as it has the name that the runbook proposes.
+    pub(crate) replacement: Option<Key>,
     pub(crate) owner: Option<Owner>,
     pub(crate) containments: Vec<tokenwatch_model::containment::Containment>,
 }
@@ -106,7 +180,8 @@ impl Case {
         let id = stored.incident.key;
         let key = store.key(id)?.with_context(|| format!("there is no key {id}"))?.key;
         let owner = key.owner.map(|owner| store.owner(owner)).transpose()?.flatten();
-        Ok(Self { containments: store.containments_of(id)?, key, owner })
+        let replacement = store.key_by_name(&runbook::replacement_name(&key))?.map(|stored| stored.key);
+        Ok(Self { containments: store.containments_of(id)?, replacement, key, owner })
     }
 }
 

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokenwatch_console::admins;
-use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition, DrillHost};
+use tokenwatch_console::api::Access;
 use tokenwatch_console::follow::Follower;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_console::records::Records;
@@ -24,11 +23,9 @@ use tokenwatch_model::finding::Finding;
 use tokenwatch_model::key::Policy;
 use tokenwatch_model::network::AddressFacts;
 use tokenwatch_model::ports::{Clock, Random};
-use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
 use tokenwatch_network::Tables;
 use tokenwatch_respond::ResponsePolicy;
-use tokenwatch_store::JournalHandle;
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
 use tokio::sync::watch;
 
@@ -37,11 +34,14 @@ use crate::alerts::{Desk, deliver};
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
-use crate::mock::Mock;
 use crate::rebuild::Rebuilder;
 use crate::saver::{CheckpointWriter, Save, Saver, SaverHandle};
 use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
+
+mod admin;
+
+use admin::{Beside, local_token, report_journal, start_admin};
 
 /// What differs between a server and a demo.
 pub(crate) struct AppParts {
@@ -134,7 +134,7 @@ impl App {
         let taken = state.take_in(&gateway)?;
         tracing::info!(keys = gateway.live.totals().keys, replayed = taken.records, "state is loaded");
         follower.catch_up(state.feedback_told())?;
-        let in_force = InForce::of(&config);
+        let in_force = InForce::of(&config, state::links_key(&state.store, random.as_ref())?);
         let alerts = deliver::start(deliver::Parts {
             dir: dir.to_owned(),
             store: state.store.clone(),
@@ -246,111 +246,6 @@ fn act_again(handle: &ResponderHandle, alerts: Vec<Finding>, now: Timestamp) {
         .for_each(|alert| handle.found_again(alert));
 }
 
-/// The token for programs on this machine. A server that takes over goes on with the one that is there: both
-/// serve for a while.
-fn local_token(dir: &Path, inherits: bool, random: &dyn Random) -> anyhow::Result<SecretHash> {
-    let path = dir.join(state::LOCAL_TOKEN);
-    if inherits
-        && let Ok(text) = std::fs::read(&path)
-        && let Some(hash) = admins::parse(&text)
-    {
-        return Ok(hash);
-    }
-    let (secret, hash) = admins::mint(random);
-    state::write_private(&path, secret.expose())?;
-    Ok(hash)
-}
-
-/// What drills need of a server.
-fn drill_host(responder: Arc<ResponderHandle>) -> DrillHost {
-    let mock = Mock::default();
-    DrillHost { mock: Arc::new(move || mock.origin()), acted: Arc::new(move || responder.catch_up()) }
-}
-
-/// Threads that the admin API speaks to.
-struct Beside {
-    keeper: Sender<Keep>,
-    journal: JournalHandle,
-    responder: Arc<ResponderHandle>,
-}
-
-/// Starts the admin API.
-fn start_admin(
-    listener: TcpListener,
-    access: Access,
-    manager: Manager,
-    gateway: &Arc<Gateway>,
-    in_force: InForce,
-    beside: Beside,
-) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
-    let Beside { keeper, journal, responder } = beside;
-    let metrics = gateway.metrics.clone();
-    let scraped = journal.clone();
-    let damaged = gateway.clone();
-    let api = Api {
-        manager,
-        gateway: gateway.clone(),
-        policy: in_force.policy,
-        defaults: in_force.defaults,
-        // The keeper may be gone while the last requests end.
-        changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
-        conditions: Arc::new(move || {
-            journal_conditions(&journal).into_iter().chain(damage(&damaged)).collect()
-        }),
-        before_scrape: Arc::new(move || report_journal(&scraped, &metrics)),
-        drills: drill_host(responder),
-        access,
-        limits: ApiLimits::default(),
-    };
-    let (stop, stopped) = watch::channel(false);
-    let thread = api::start(listener, api, stopped).context("the admin API can not be started")?;
-    Ok((stop, thread))
-}
-
-/// What the journal has to say to `/readyz`. Requests go on without it, so it does not take traffic away.
-fn journal_conditions(journal: &JournalHandle) -> Vec<Condition> {
-    /// What is promised.
-    const LAG_MS_MAX: u64 = 100;
-    let health = journal.health();
-    let message = match health.error {
-        Some(error) => format!("the journal can not be written: {error}"),
-        None if health.lag_worst_ms > LAG_MS_MAX => format!(
-            "events waited up to {} ms for the disk in the last minute; a crash loses what waits, and {LAG_MS_MAX} ms \
-             are promised",
-            health.lag_worst_ms
-        ),
-        None => return Vec::new(),
-    };
-    vec![Condition { code: "journal".into(), message, is_fatal: false }]
-}
-
-/// Keys whose requests are refused because what was learned and spent on them can not be read.
-fn damage(gateway: &Gateway) -> Option<Condition> {
-    let damaged = gateway.damaged();
-    let first = damaged.first()?;
-    let others = match damaged.len() - 1 {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
-    let message = format!(
-        "what was learned and spent on {first}{others} is damaged and not rebuilt; the log says why. Requests of such \
-         keys are refused"
-    );
-    Some(Condition { code: "damaged_keys".into(), message, is_fatal: false })
-}
-
-/// Takes the journal's state over into the metrics.
-fn report_journal(journal: &JournalHandle, metrics: &Metrics) {
-    // Waits first: whoever sees a record on disk finds what it waited counted.
-    for lag in journal.take_lags() {
-        metrics.journal_wait.observe_us((), lag.as_micros() as u64);
-    }
-    let health = journal.health();
-    metrics.journal_lag.set((), health.lag_ms.saturating_mul(1_000));
-    metrics.journal_taken.set((), health.pushed);
-    metrics.journal_durable.set((), health.durable);
-}
-
 /// The keeper: one thread that keeps live state and disk together. It follows the store and takes in what another
 /// process still journals. What may take long (saving checkpoints, sealing and pruning the archive) it has done by
 /// threads of their own.
@@ -376,21 +271,24 @@ struct InForce {
     defaults: Arc<ArcSwap<Policy>>,
     /// Who is told of incidents.
     desk: Arc<ArcSwap<Desk>>,
+    /// What signs links.
+    links_key: [u8; 32],
 }
 
 impl InForce {
-    fn of(config: &Config) -> Self {
+    fn of(config: &Config, links_key: [u8; 32]) -> Self {
         Self {
             policy: Arc::new(ArcSwap::from_pointee(config.containment.clone())),
             defaults: Arc::new(ArcSwap::from_pointee(config.defaults.clone())),
-            desk: Arc::new(ArcSwap::from_pointee(Desk::new(&config.alerts))),
+            desk: Arc::new(ArcSwap::from_pointee(Desk::new(config, Some(&links_key)))),
+            links_key,
         }
     }
 
     fn put(&self, config: &Config) {
         self.policy.store(Arc::new(config.containment.clone()));
         self.defaults.store(Arc::new(config.defaults.clone()));
-        self.desk.store(Arc::new(Desk::new(&config.alerts)));
+        self.desk.store(Arc::new(Desk::new(config, Some(&self.links_key))));
     }
 }
 

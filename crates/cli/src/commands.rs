@@ -18,6 +18,7 @@ pub(crate) mod policy_args;
 pub(crate) mod provider;
 pub(crate) mod serve;
 pub(crate) mod simulate;
+pub(crate) mod spend;
 pub(crate) mod suppression;
 pub(crate) mod top;
 

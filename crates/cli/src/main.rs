@@ -85,6 +85,9 @@ enum Command {
     Suppression(commands::suppression::Args),
     /// Say which alerts would have fired under other settings, from the events that are kept; changes nothing
     DryRun(commands::dry_run::Args),
+    /// Propose budgets and alarm thresholds from real spend, and say what is over them
+    #[command(subcommand)]
+    Spend(commands::spend::Args),
     /// Watch keys live: rates, spend, newcomers, containments
     Top(commands::top::Args),
     /// Issue, list and revoke tokens of the admin API
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
         Command::Alert(args) => commands::alert::run(&common, args),
         Command::Suppression(args) => commands::suppression::run(&common, args),
         Command::DryRun(args) => commands::dry_run::run(&common, &args),
+        Command::Spend(args) => commands::spend::run(&common, &args),
         Command::Top(args) => commands::top::run(&common, &args),
         Command::Admin(args) => commands::admin::run(&common, args),
         Command::Drill(args) => commands::drill::run(&common, &args),

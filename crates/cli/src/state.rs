@@ -319,3 +319,10 @@ pub(crate) fn shape_key(store: &Store, random: &Arc<dyn Random>) -> anyhow::Resu
     random.fill(&mut supplied);
     Ok(store.shape_key(&supplied)?)
 }
+
+/// The key that signs links in alerts, made once for a state directory.
+pub(crate) fn links_key(store: &Store, random: &dyn Random) -> anyhow::Result<[u8; 32]> {
+    let mut supplied = [0; 32];
+    random.fill(&mut supplied);
+    Ok(store.links_key(&supplied)?)
+}

@@ -2,11 +2,12 @@
 //!
 //! * `route`: the table of routes, with the role each needs; `docs/openapi.json` is held to it by a test.
 //! * `server`: sockets and limits; `guard`: what browsers must not do; `auth`: who asks.
-//! * `keys`, `owners`, `incidents`, `drills`, `suppressions`, `system`: what the routes do; [`shapes`]: what they say.
+//! * `approve`: pages of signed links; `keys`, [`contexts`], `owners`, `incidents`, [`runbook`], [`drills`], `suppressions`, `system`:
+//!   what the routes do; [`shapes`]: what they say.
 //!
 //! Invariants:
 //! * Nothing but `/healthz`, `/readyz`, `/metrics` and the API's own description is answered without a token,
-//!   and those hold no secret.
+//!   and those hold no secret; what a signed link opens is answered to whoever has the link.
 //! * A request that a web page may have forged is refused before its token is looked at.
 //! * Store calls block, so handlers run off the runtime; nothing here runs on the data plane's threads.
 //! * A credential leaves in one answer, the one that issues it.
@@ -26,9 +27,12 @@ use tokenwatch_model::secret::SecretHash;
 use tokenwatch_respond::ResponsePolicy;
 use tokio::sync::watch;
 
+use crate::links::Issuer;
 use crate::manage::Manager;
 
+mod approve;
 mod auth;
+pub mod contexts;
 pub mod drills;
 mod gauges;
 mod guard;
@@ -39,6 +43,7 @@ mod owners;
 mod problem;
 mod reply;
 mod route;
+pub mod runbook;
 mod server;
 pub mod shapes;
 pub mod suppressions;
@@ -65,6 +70,8 @@ pub struct Api {
     pub before_scrape: Arc<dyn Fn() + Send + Sync>,
     /// What drills need of the rest of the process.
     pub drills: DrillHost,
+    /// Reads signed links, as configured now; nothing when they are switched off.
+    pub links: Arc<dyn Fn() -> Option<Issuer> + Send + Sync>,
     /// Who may ask, and from where.
     pub access: Access,
     /// Limits of the protocol.

@@ -9,9 +9,10 @@ use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::allowance::{self, AllowError, Allowance, Allowed};
 use tokenwatch_respond::incident::ChangeIncidentError;
 use tokenwatch_respond::manual::{self, Order, OrderError};
-use tokenwatch_respond::{Effects, Normal, Plan, RecentActions, ResponsePolicy, Situation, Step, incident};
+use tokenwatch_respond::{Effects, Normal, Plan, ResponsePolicy, Situation, Step, incident};
 
 use crate::manage::{Manager, invalid};
+use crate::radius::Radii;
 use crate::records::RecordsError;
 
 /// Tries when somebody else changed a row meanwhile.
@@ -280,7 +281,7 @@ impl Manager {
             open_incident: Some(&case.incident),
             containments: &case.containments,
             normal: normal.as_ref(),
-            recent: RecentActions::count(&active, case.key.id, now),
+            recent: Radii::new(self.records.as_ref(), policy, &case.key).recent(&active, now)?,
             now,
         };
         let random = self.random.clone();
@@ -326,7 +327,10 @@ impl Manager {
 
     /// Decides and writes; again when somebody else wrote meanwhile. While a thief knocks on, a server counts
     /// refusals into the incident every second.
-    fn write(&self, decide: impl Fn() -> Result<Effects, RecordsError>) -> Result<Effects, RecordsError> {
+    pub(crate) fn write(
+        &self,
+        decide: impl Fn() -> Result<Effects, RecordsError>,
+    ) -> Result<Effects, RecordsError> {
         let mut tries = TRIES;
         loop {
             let effects = decide()?;

@@ -12,26 +12,29 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokenwatch_gateway::{FindingSink, Gateway};
-use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::DrillEnd;
 use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::suppression::SuppressedAlert;
-use tokenwatch_model::time::{HOUR, Timestamp};
+use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::effects::SELF;
-use tokenwatch_respond::{Effects, Plan, RecentActions, ResponsePolicy, Situation, execute, plan};
+use tokenwatch_respond::{Effects, Plan, ResponsePolicy, Situation, execute, plan};
 use tokenwatch_telemetry::told::{AlertEnd, AlertEnded};
 
 use crate::drills::end_drill;
+use crate::radius::Radii;
 use crate::records::{Records, RecordsError};
+use crate::tend::tend;
 
 /// Findings that wait; more than this in a burst are dropped and counted, and the next one on the same actor
 /// says the same.
 const QUEUE: usize = 4_096;
 /// How often refused requests of contained actors are added to their incidents.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How often open incidents are looked at for what time alone changes.
+const TEND_EVERY: Duration = Duration::from_secs(60);
 /// Incidents of a key that are looked at for a finding from before a restart.
 const LOOK_BACK: u32 = 8;
 /// Tries when somebody else changed a row meanwhile.
@@ -160,6 +163,7 @@ struct Responder {
 impl Responder {
     fn run(&mut self, findings: &Receiver<Message>) {
         let mut counted = Instant::now();
+        let mut tended = Instant::now();
         loop {
             match findings.recv_timeout(COUNT_EVERY) {
                 Ok(Message::Finding(finding)) => self.handle_finding(&finding),
@@ -183,6 +187,10 @@ impl Responder {
                 counted = Instant::now();
                 self.count_refused();
                 self.end_overdue();
+            }
+            if tended.elapsed() >= TEND_EVERY {
+                tended = Instant::now();
+                tend(&self.parts.records, &self.gateway, &self.parts.policy.load());
             }
         }
         self.count_refused();
@@ -227,9 +235,11 @@ impl Responder {
         let owner = key.owner.map(|id| records.owner(id)).transpose()?.flatten();
         let containments = records.containments_of(key.id)?;
         let incidents = records.incidents(true, Some(key.id), 1)?;
-        let recent = self.recent(&containments, key.id, now)?;
         let normal = self.gateway.live_of(key.id).normal(key.id);
         let policy = self.parts.policy.load_full();
+        let active = records.active_containments(now)?;
+        let recent =
+            Radii::new(records.as_ref(), &policy, &key).recent(active.iter().chain(&containments), now)?;
         let situation = Situation {
             key: &key,
             mode: policy.mode_of(&key, owner.as_ref()),
@@ -259,17 +269,6 @@ impl Responder {
         AlertEnded { finding, end: AlertEnd::Acted { incident: &incident, plan: &plan.title } }.emit();
         self.parts.watcher.acted(&plan, &effects);
         Ok(())
-    }
-
-    fn recent(
-        &self,
-        of_key: &[Containment],
-        key: KeyId,
-        now: Timestamp,
-    ) -> Result<RecentActions, RecordsError> {
-        let active = self.parts.records.active_containments(now)?;
-        let recent = active.iter().chain(of_key).filter(|c| now.since(c.created) < HOUR);
-        Ok(RecentActions::count(recent, key, now))
     }
 
     /// Adds the refused requests of contained contexts to their incidents.
@@ -304,7 +303,7 @@ impl Responder {
     fn add_refused(&self, key: KeyId, count: u64) -> Result<(), RecordsError> {
         let incidents = self.parts.records.incidents(true, Some(key), 1)?;
         let Some(mut incident) = incidents.into_iter().next() else { return Ok(()) };
-        tokenwatch_respond::incident::count_refused(&mut incident, count);
+        tokenwatch_respond::incident::count_refused(&mut incident, count, self.gateway.now());
         self.parts.records.apply(&Effects { incident: Some(incident), ..Effects::default() })
     }
 }

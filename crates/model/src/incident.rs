@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::finding::{Finding, Severity};
+use crate::handling::Handling;
 use crate::id::{ActorId, ContainmentId, IncidentId, KeyId};
 use crate::money::NanoUsd;
 use crate::time::Timestamp;
@@ -95,6 +96,9 @@ pub struct Incident {
     /// Whether it is a drill's: nothing was stolen, and its key is a stand-in.
     #[serde(default)]
     pub drill: bool,
+    /// What is kept of how it is handled, beside its story.
+    #[serde(default)]
+    pub handling: Handling,
     /// Grows with every change.
     pub revision: u64,
 }

@@ -17,6 +17,7 @@ pub mod credential;
 pub mod drill;
 pub mod event;
 pub mod finding;
+pub mod handling;
 pub mod id;
 pub mod incident;
 pub mod key;

@@ -10,6 +10,7 @@
 //! * Every list and text has a limit, so that a message fits what its receiver takes.
 
 pub mod mask;
+mod press;
 pub mod references;
 pub mod render;
 pub mod route;
@@ -20,6 +21,7 @@ use smol_str::SmolStr;
 use tokenwatch_model::alert::{AlertCause, StoredAlert};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::{Finding, Severity};
+use tokenwatch_model::handling::Handling;
 use tokenwatch_model::id::{IncidentId, KeyId};
 use tokenwatch_model::incident::{Incident, IncidentState};
 use tokenwatch_model::key::{Key, KeyState, Policy, Workload};
@@ -28,11 +30,13 @@ use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::{Timestamp, human_span};
 
 use self::mask::safe;
+pub use self::press::{Approval, Link, NextStep, Press, approvable};
+use self::press::{links, next_step, what_to_press};
 use self::references::{Cites, References};
 use crate::incident::{tell, time_to_contain_us, time_to_detect_us};
-use crate::story::{next_steps, strongest};
+use crate::story::strongest;
 use crate::words::{clean, clock, count, grouped, key_name, odds, rarity};
-use crate::{commands, plan};
+use crate::{plan, runbook};
 
 /// Findings, reasons, lines and sources told; the rest is in the incident.
 const FINDINGS_MAX: usize = 3;
@@ -76,6 +80,8 @@ pub struct Alert {
     pub sources: Vec<Source>,
     /// What to press, exactly.
     pub what_to_press: Vec<Press>,
+    /// The step of the runbook that somebody has to do next.
+    pub next_step: Option<NextStep>,
     /// Where to read on.
     pub links: Vec<Link>,
     /// The field's names for what happened.
@@ -178,24 +184,6 @@ pub struct Source {
     pub model: Option<String>,
 }
 
-/// A command and what it does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Press {
-    /// Exactly what to type.
-    pub command: String,
-    /// What it does.
-    pub effect: String,
-}
-
-/// Where to read on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Link {
-    /// What is there.
-    pub text: &'static str,
-    /// Address.
-    pub url: String,
-}
-
 /// What an alert is made from besides its incident.
 #[derive(Clone, Copy)]
 pub struct About<'a> {
@@ -205,10 +193,14 @@ pub struct About<'a> {
     pub owner: Option<&'a Owner>,
     /// The key's containments as they are now.
     pub containments: &'a [Containment],
+    /// The steps of the runbook as they are now.
+    pub steps: &'a [runbook::Step],
     /// Where people read on about an incident; `{incident}` stands for its id.
     pub link: Option<&'a str>,
     /// What to do about incidents, in the operator's own words somewhere.
     pub runbook: Option<&'a str>,
+    /// Signed links for proposed steps.
+    pub approvals: &'a [Approval],
     /// What a rule is called and cites.
     pub cites: &'a dyn Fn(&str) -> Option<Cites>,
 }
@@ -234,6 +226,7 @@ pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (Stor
         cost: NanoUsd::ZERO,
         timeline: Vec::new(),
         drill: false,
+        handling: Handling::default(),
         revision: 0,
     };
     tell(
@@ -308,6 +301,7 @@ impl Alert {
             cost: cost(incident),
             sources: sources(incident, about.containments),
             what_to_press: what_to_press(incident, about.key, cause),
+            next_step: next_step(stored, about.steps),
             links: links(incident, about),
             references: references::of(incident.findings.iter().map(|f| f.rule.as_str()), about.cites),
         }
@@ -429,35 +423,6 @@ fn sources(incident: &Incident, containments: &[Containment]) -> Vec<Source> {
         }
     }
     sources
-}
-
-fn what_to_press(incident: &Incident, key: &Key, cause: AlertCause) -> Vec<Press> {
-    if cause == AlertCause::Test {
-        return Vec::new();
-    }
-    let press = |command: String, effect: &str| Press { command, effect: effect.to_owned() };
-    let mut steps = vec![press(commands::show(incident.id), "tells the whole story")];
-    if incident.state.is_open() && cause != AlertCause::Acknowledged {
-        let effect = "says that you are on it: nobody else is called";
-        steps.push(press(commands::acknowledge(incident.id), effect));
-    }
-    // What stops the key would stop the real one.
-    if incident.drill {
-        return steps;
-    }
-    if incident.state == IncidentState::Open {
-        let effect = "stops all of the key for some hours, its owner too";
-        steps.push(press(safe(&commands::suspend(&key_name(key), incident.id)), effect));
-    }
-    steps.extend(next_steps(incident, key).into_iter().map(|(command, what)| press(safe(&command), what)));
-    steps
-}
-
-fn links(incident: &Incident, about: &About<'_>) -> Vec<Link> {
-    let place = |url: &str| url.replace("{incident}", &incident.id.to_string());
-    let incident = about.link.map(|url| Link { text: "the incident", url: place(url) });
-    let runbook = about.runbook.map(|url| Link { text: "what to do about incidents", url: place(url) });
-    incident.into_iter().chain(runbook).collect()
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn said(
 }
 
 /// Whether one caller could be in both: no field is set in both that differs.
-fn overlap(a: &ContextMatch, b: &ContextMatch) -> bool {
+pub(crate) fn overlap(a: &ContextMatch, b: &ContextMatch) -> bool {
     fn may_agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
         a.zip(b).is_none_or(|(a, b)| a == b)
     }

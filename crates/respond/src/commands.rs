@@ -8,6 +8,21 @@ pub fn show(id: IncidentId) -> String {
     format!("tokenwatch incident show {id}")
 }
 
+/// Shows every step of an incident's runbook.
+pub fn runbook(id: IncidentId) -> String {
+    format!("tokenwatch incident runbook {id}")
+}
+
+/// Ticks a step of the runbook off.
+pub fn tick(id: IncidentId, step: &str) -> String {
+    format!("tokenwatch incident step {id} {step} --done")
+}
+
+/// Brings back what was relaxed by itself.
+pub fn restore(id: IncidentId) -> String {
+    format!("tokenwatch incident restore {id}")
+}
+
 /// Shows the plan of an open incident as it would be made now, without doing anything.
 pub fn show_plan(id: IncidentId) -> String {
     format!("tokenwatch incident approve {id} --dry-run")

@@ -77,6 +77,11 @@ fn carry_out(plan: &Plan, is_chosen: impl Fn(&Step) -> bool, who: &str, now: Tim
                 apply(plan, step, who, now, &mut incident, &mut effects);
             }
             Disposition::Proposed { why } => {
+                let action = SmolStr::new_static(step.action.name());
+                // To prolong what is in force is no question of its own.
+                if !step.is_extension() && !incident.handling.proposed.contains(&action) {
+                    incident.handling.proposed.push(action);
+                }
                 let what = format!("{PROPOSED}{}; {why}", step.what());
                 // The same proposal comes with every finding; the story says it once.
                 if !incident.timeline.iter().any(|line| line.what == what) {
@@ -180,6 +185,13 @@ fn apply(
     tell(incident, now, who, format!("{still}{IN_FORCE}{}, {until}", step.what()));
     if !incident.containments.contains(&row.id) {
         incident.containments.push(row.id);
+    }
+    incident.handling.proposed.retain(|action| action != step.action.name());
+    match (who == SELF, step.is_extension()) {
+        (true, false) => incident.handling.automatic.push(row.id),
+        // What a person prolonged is the person's from then on.
+        (false, _) => incident.handling.automatic.retain(|id| *id != row.id),
+        (true, true) => {}
     }
     if step.action == Action::Revoke {
         let key = revoked(&plan.key, &step.reason);

@@ -21,6 +21,7 @@ use smol_str::SmolStr;
 use tokenwatch_model::alert::AlertCause;
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::finding::{Feedback, Finding, Says, Severity};
+use tokenwatch_model::handling::Handling;
 use tokenwatch_model::id::IncidentId;
 use tokenwatch_model::incident::{Incident, IncidentState, TimelineEntry};
 use tokenwatch_model::money::NanoUsd;
@@ -99,6 +100,7 @@ pub(crate) fn open(
         cost: NanoUsd::ZERO,
         timeline: Vec::new(),
         drill: false,
+        handling: Handling::default(),
         revision: 1,
     };
     take_finding(&mut incident, finding, now);
@@ -144,6 +146,7 @@ pub(crate) fn take_finding(incident: &mut Incident, finding: &Finding, now: Time
             incident.actors.push(actor.id);
         }
     }
+    incident.handling.last_seen = incident.handling.last_seen.max(Some(finding.time));
     incident.finding_count = incident.finding_count.saturating_add(1);
     if incident.findings.len() < Incident::FINDINGS_MAX {
         incident.findings.push(finding.clone());
@@ -251,8 +254,9 @@ pub fn count_forwarded(incident: &mut Incident, requests: u64, cost: NanoUsd) {
 
 /// Counts requests of its actors that were refused after they were found. Closed incidents count on:
 /// containments outlive a resolved case, and what they keep out belongs to its story.
-pub fn count_refused(incident: &mut Incident, requests: u64) {
+pub fn count_refused(incident: &mut Incident, requests: u64, now: Timestamp) {
     incident.requests_refused = incident.requests_refused.saturating_add(requests);
+    incident.handling.last_seen = incident.handling.last_seen.max(Some(now));
     incident.revision = incident.revision.saturating_add(1);
 }
 

@@ -11,13 +11,14 @@ use tokenwatch_model::containment::{Action, Clamp, Containment, ContextMatch};
 use tokenwatch_model::finding::{Finding, Severity, Tier};
 use tokenwatch_model::id::{ContainmentId, IncidentId};
 use tokenwatch_model::key::{KeyState, Mode};
-use tokenwatch_model::time::{HOUR, Timestamp};
+use tokenwatch_model::time::{DAY, HOUR, Timestamp};
 
 use crate::commands;
 use crate::ids::Ids;
 use crate::incident::{holds_finding, is_new_actor, severity_with};
 use crate::plan::{Disposition, IncidentChange, Plan, Restore, Step, Tell, Undo, Why, describe_reason};
 use crate::policy::ResponsePolicy;
+use crate::relax;
 use crate::situation::Situation;
 use crate::words::{clean, clock, key_name};
 
@@ -28,6 +29,9 @@ pub const CONTEXTS_BEFORE_CLAMP: usize = 3;
 /// An extension must win at least this much, in microseconds; else every finding would write a row.
 pub const EXTENSION_MIN_US: u64 = HOUR;
 
+/// The longest that anything is in force by itself, in microseconds: what a policy may say at most.
+const YEAR: u64 = 365 * DAY;
+
 /// Decides what to do about a finding.
 ///
 /// Pure: an equal situation and equal ids give an equal plan. Ids are taken only for what is new, the
@@ -37,6 +41,7 @@ pub fn plan(policy: &ResponsePolicy, situation: &Situation<'_>, ids: &mut dyn Id
     if finding.tier == Tier::Notice {
         return draft_notice(situation);
     }
+    let policy = &*policy.in_environment(&situation.key.environment);
     let (incident, id, severity) = match situation.incident() {
         Some(before) => {
             let severity = severity_with(before, finding);
@@ -158,6 +163,11 @@ pub(crate) fn covers(wide: &ContextMatch, narrow: &ContextMatch) -> bool {
         && same(wide.template.as_ref(), narrow.template.as_ref())
 }
 
+/// So much longer for somebody who came back after something was relaxed: doubled each time, at most to a year.
+fn longer(us: u64, times: u32) -> u64 {
+    us.saturating_mul(1 << times.min(16)).min(YEAR).max(us)
+}
+
 /// A plan in the making.
 struct Climb<'a> {
     policy: &'a ResponsePolicy,
@@ -182,7 +192,7 @@ impl Climb<'_> {
 
     /// Refuses a context, and from the third in an hour on also clamps the rest.
     fn refuse(&mut self, context: ContextMatch) {
-        let us = self.policy.context_us();
+        let us = longer(self.policy.context_us(), relax::times(self.situation, Some(&context)));
         let longest = self
             .situation
             .in_force()
@@ -244,7 +254,7 @@ impl Climb<'_> {
 
     /// Holds the key to its own normal, or watches it where none is known.
     fn clamp(&mut self, why: &str) {
-        let us = self.policy.clamp_us();
+        let us = longer(self.policy.clamp_us(), relax::times(self.situation, None));
         let is_whole_key = |c: &&Containment| matches!(&c.action, Action::Clamp(Clamp { only: None, .. }));
         // The clamp in force was made from the normal before the theft: it is kept, never loosened.
         if let Some(have) = self.situation.in_force().find(is_whole_key).cloned() {

@@ -11,8 +11,11 @@ use tokenwatch_model::key::Mode;
 use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
 use crate::incident::{dismiss, resolve};
+use crate::policy::BlastOverride;
 use crate::situation::examples::{NOW, Scene, containment, context, finding, ids, normal, volume_finding};
-use crate::{BlastRadius, Effects, Plan, RecentActions, ResponsePolicy, approve, execute, plan, undo};
+use crate::{
+    BlastRadius, Effects, Environment, Plan, RecentActions, ResponsePolicy, approve, execute, plan, undo,
+};
 
 /// What is in force: id, action and expiry.
 type InForce = Vec<(ContainmentId, Action, Option<Timestamp>)>;
@@ -145,6 +148,28 @@ proptest! {
         check_plan(&policy, &scene, &made);
         prop_assert_eq!(&plan(&policy, &scene.situation(), &mut ids()), &made);
         prop_assert_eq!(execute(&made, NOW), execute(&made, NOW));
+    }
+
+    /// What an environment says is as if the policy itself said it, and what others say changes nothing.
+    #[test]
+    fn an_environment_is_a_policy_of_its_own((policy, scene) in scenes(), own in policies()) {
+        let environment = Environment {
+            contexts_per_key: Some(own.contexts_per_key),
+            suspend_automatic: Some(own.suspend_automatic),
+            revoke_automatic: Some(own.revoke_automatic),
+            blast: BlastOverride {
+                keys_per_hour: Some(own.blast.keys_per_hour),
+                suspends_per_hour: Some(own.blast.suspends_per_hour),
+            },
+            ..Environment::default()
+        };
+        let with = |name: &str| ResponsePolicy {
+            environments: [(name.into(), environment.clone())].into(),
+            ..policy.clone()
+        };
+        let made = |policy: &ResponsePolicy| plan(policy, &scene.situation(), &mut ids());
+        prop_assert_eq!(made(&with("production")), made(&own));
+        prop_assert_eq!(made(&with("staging")), made(&policy));
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //! * No step ever holds an empty context, and none repeats a context that is in force: it extends it.
 //! * In `observe` nothing is automatic; suspension is automatic only in `full`; revocation only in `full`
 //!   and only where the policy says so.
-//! * New automatic containments never go beyond the policy's [`BlastRadius`]: past it they are proposed.
+//! * New automatic containments never go beyond the policy's [`BlastRadius`]: past it they are proposed; nor does what
+//!   is relaxed by itself ([`mod@relax`]).
 
 pub mod alert;
 pub mod allowance;
@@ -27,7 +28,10 @@ pub mod ladder;
 pub mod manual;
 pub mod plan;
 pub mod policy;
+pub mod relax;
+pub mod runbook;
 pub mod situation;
+pub mod spend;
 pub mod story;
 pub mod suppression;
 pub mod times;
@@ -38,7 +42,7 @@ pub use effects::{Effects, approve, execute, undo};
 pub use ids::Ids;
 pub use ladder::plan;
 pub use plan::{Diff, Disposition, IncidentChange, Plan, Restore, Step, Tell, Undo, Why};
-pub use policy::{BlastRadius, ResponsePolicy};
+pub use policy::{BlastRadius, Environment, ResponsePolicy};
 pub use situation::{Normal, RecentActions, Situation};
 pub use story::{describe, one_line};
 pub use suppression::Suppressions;

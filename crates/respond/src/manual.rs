@@ -99,6 +99,7 @@ pub fn contain(order: &Order<'_>, now: Timestamp) -> Result<Effects, OrderError>
     effects.incident = incident.map(|incident| {
         let mut incident = incident.clone();
         incident.containments.push(row.id);
+        incident.handling.proposed.retain(|action| action != row.action.name());
         if row.action != Action::Watch {
             incident.state = IncidentState::Contained;
             incident.contained.get_or_insert(now);

@@ -1,5 +1,8 @@
 //! What operators decide beforehand: how long, how far, and what needs a person.
 
+mod environment;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,15 +11,19 @@ use tokenwatch_model::key::{Key, Mode};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::{DAY, HOUR};
 
+pub use self::environment::{BlastOverride, Environment};
+use crate::runbook::{self, StepOverride, StepRule};
+
 /// The `[respond]` table of the configuration. Every field may be left out; unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponsePolicy {
     /// Mode of keys for which neither the key, its owner nor its environment says one. Default `contain`.
     pub mode: Mode,
-    /// Mode by name of environment, such as `staging = "observe"`, for keys that neither say one
-    /// themselves nor inherit one from their owner. Default none.
-    pub environments: BTreeMap<SmolStr, Mode>,
+    /// What differs in an environment, by its name: its mode alone, such as `staging = "observe"`, or any of the
+    /// ladder's settings. The mode is for keys that neither say one themselves nor inherit one from their owner.
+    /// Default none.
+    pub environments: BTreeMap<SmolStr, Environment>,
     /// Hours a refused context stays refused, 1 to 8,760. Default 168: a week, so that the thief does not
     /// outlast a weekend.
     pub context_hours: u32,
@@ -33,6 +40,13 @@ pub struct ResponsePolicy {
     pub suspend_automatic: bool,
     /// Whether `full` also revokes by itself then. It can not be undone. Default false.
     pub revoke_automatic: bool,
+    /// Hours without a sign of a stranger after which what TokenWatch put in force by itself is relaxed by a rung, 24
+    /// to 8,760; 0 never relaxes. Default 72: longer than a weekend.
+    pub relax_after_hours: u32,
+    /// Whether people are told when a step of the runbook is overdue. Default false.
+    pub overdue_alerts: bool,
+    /// What differs from the runbook that comes with TokenWatch. Default nothing.
+    pub runbook: Vec<StepOverride>,
     /// How much may happen without a person.
     pub blast: BlastRadius,
 }
@@ -67,6 +81,9 @@ impl Default for ResponsePolicy {
             trust_days: 90,
             suspend_automatic: true,
             revoke_automatic: false,
+            relax_after_hours: 72,
+            overdue_alerts: false,
+            runbook: Vec::new(),
             blast: BlastRadius::default(),
         }
     }
@@ -105,6 +122,22 @@ pub enum ValidatePolicyError {
         "respond.revoke_automatic needs suspend_automatic: what can not be undone must not be easier than what can"
     )]
     RevokeWithoutSuspend,
+    /// A quiet time too short to mean anything.
+    #[error(
+        "respond.relax_after_hours is {0}; it must be 0 (never) or 24 to 8760: a day's silence is a thief's night"
+    )]
+    Relax(u32),
+    /// A step of the runbook.
+    #[error("respond.runbook {0}")]
+    Runbook(String),
+    /// What an environment makes of it.
+    #[error("respond.environments.{name}: {}", error.to_string().replace("respond.", ""))]
+    Environment {
+        /// Its name.
+        name: SmolStr,
+        /// What is wrong there.
+        error: Box<Self>,
+    },
 }
 
 impl ResponsePolicy {
@@ -115,9 +148,30 @@ impl ResponsePolicy {
     /// Everything that is wrong, at once, in the order of the fields.
     pub fn validate(&self) -> Result<(), Vec<ValidatePolicyError>> {
         let mut errors = Vec::new();
+        self.check_environment_names(&mut errors);
+        self.check_ladder(&mut errors);
+        errors.extend(runbook::check(&self.runbook).into_iter().map(ValidatePolicyError::Runbook));
+        let general = errors.clone();
+        for name in self.environments.keys() {
+            let mut wrong = Vec::new();
+            self.in_environment(name).check_ladder(&mut wrong);
+            let own = wrong.into_iter().filter(|error| !general.contains(error));
+            errors.extend(own.map(|error| ValidatePolicyError::Environment {
+                name: name.clone(),
+                error: Box::new(error),
+            }));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn check_environment_names(&self, errors: &mut Vec<ValidatePolicyError>) {
         if self.environments.keys().any(|name| name.trim().is_empty()) {
             errors.push(ValidatePolicyError::UnnamedEnvironment);
         }
+    }
+
+    /// What an environment can differ in.
+    fn check_ladder(&self, errors: &mut Vec<ValidatePolicyError>) {
         for (field, value, max) in [
             ("context_hours", self.context_hours, 8_760),
             ("clamp_hours", self.clamp_hours, 8_760),
@@ -136,7 +190,32 @@ impl ResponsePolicy {
         if suspends > keys {
             errors.push(ValidatePolicyError::SuspendsAboveKeys { suspends, keys });
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        let relax = self.relax_after_hours;
+        if relax != 0 && !(24..=8_760).contains(&relax) {
+            errors.push(ValidatePolicyError::Relax(relax));
+        }
+    }
+
+    /// The policy as it is in an environment.
+    pub fn in_environment(&self, name: &str) -> Cow<'_, Self> {
+        match self.environments.get(name) {
+            Some(environment) if *environment != Environment::of_mode(environment.mode) => {
+                Cow::Owned(environment.over(self))
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    /// Which keys share one blast radius with those of an environment: its own name where it has limits of its own,
+    /// else that of all others, which is empty.
+    pub fn radius_of<'a>(&self, environment: &'a str) -> &'a str {
+        let own = self.environments.get(environment).is_some_and(|e| e.blast != BlastOverride::default());
+        if own { environment } else { "" }
+    }
+
+    /// The steps of the runbook, in order.
+    pub fn steps(&self) -> Vec<StepRule> {
+        runbook::merged(&self.runbook)
     }
 
     /// The mode in effect on a key: its own, else its owner's, else its environment's, else the default.
@@ -144,7 +223,7 @@ impl ResponsePolicy {
         key.policy
             .mode
             .or_else(|| owner.and_then(|owner| owner.defaults.mode))
-            .or_else(|| self.environments.get(&key.environment).copied())
+            .or_else(|| self.environments.get(&key.environment).and_then(|environment| environment.mode))
             .unwrap_or(self.mode)
     }
 
@@ -163,6 +242,12 @@ impl ResponsePolicy {
         u64::from(self.suspend_hours) * HOUR
     }
 
+    /// How long no sign of a stranger may have been seen before something is relaxed, in microseconds; nothing when
+    /// nothing is relaxed.
+    pub fn relax_after_us(&self) -> Option<u64> {
+        (self.relax_after_hours > 0).then(|| u64::from(self.relax_after_hours) * HOUR)
+    }
+
     /// How long a dismissed context is trusted, in microseconds.
     pub fn trust_us(&self) -> u64 {
         u64::from(self.trust_days) * DAY
@@ -170,55 +255,4 @@ impl ResponsePolicy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::situation::examples;
-
-    #[track_caller]
-    fn check(json: &str, want: &[&str]) {
-        let policy: ResponsePolicy = serde_json::from_str(json).unwrap();
-        let got: Vec<String> =
-            policy.validate().err().unwrap_or_default().iter().map(ToString::to_string).collect();
-        assert_eq!(got, want);
-    }
-
-    #[test]
-    fn everything_wrong_is_said_at_once() {
-        check("{}", &[]);
-        check(r#"{"blast":{"keys_per_hour":0,"suspends_per_hour":0}}"#, &[]);
-        check(
-            r#"{"context_hours":0,"trust_days":9999,"environments":{"":"full"},"revoke_automatic":true,
-                "suspend_automatic":false,"blast":{"keys_per_hour":3}}"#,
-            &[
-                "respond.environments has an entry without a name; use respond.mode for keys without one",
-                "respond.context_hours is 0; it must be 1 to 8760",
-                "respond.trust_days is 9999; it must be 1 to 365",
-                "respond.revoke_automatic needs suspend_automatic: what can not be undone must not be easier than what can",
-                "respond.blast.suspends_per_hour is 5, above keys_per_hour (3); lower it or raise keys_per_hour",
-            ],
-        );
-    }
-
-    #[test]
-    fn unknown_fields_are_refused() {
-        for wrong in [r#"{"contexthours":3}"#, r#"{"blast":{"keys":3}}"#, r#"{"mode":"maximum"}"#] {
-            assert!(serde_json::from_str::<ResponsePolicy>(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_mode_wins() {
-        let policy =
-            ResponsePolicy { environments: [("staging".into(), Mode::Observe)].into(), ..Default::default() };
-        let mut key = examples::key();
-        let mut owner = examples::owner();
-        assert_eq!(policy.mode_of(&key, Some(&owner)), Mode::Contain);
-        key.environment = "staging".into();
-        assert_eq!(policy.mode_of(&key, Some(&owner)), Mode::Observe);
-        owner.defaults.mode = Some(Mode::Full);
-        assert_eq!(policy.mode_of(&key, Some(&owner)), Mode::Full);
-        assert_eq!(policy.mode_of(&key, None), Mode::Observe);
-        key.policy.mode = Some(Mode::Contain);
-        assert_eq!(policy.mode_of(&key, Some(&owner)), Mode::Contain);
-    }
-}
+mod tests;

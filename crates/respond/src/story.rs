@@ -11,6 +11,7 @@ use tokenwatch_model::time::{Timestamp, human_span};
 use crate::commands;
 use crate::effects::PROPOSED;
 use crate::incident::{EXPIRED, time_to_contain_us, time_to_detect_us};
+use crate::runbook;
 use crate::words::{age, clean, clock, count, grouped, key_name, odds, rarity};
 
 /// Lines of the story shown from its beginning and from its end; the rest is in `--json`.
@@ -38,7 +39,15 @@ pub fn one_line(incident: &Incident, now: Timestamp) -> String {
 
 /// The whole story: what happened, how sure and why, what was done, what it cost so far, what to press. The incident
 /// as it stands now, see [`crate::incident::as_of`].
-pub fn describe(incident: &Incident, key: &Key, owner: Option<&Owner>, now: Timestamp) -> String {
+///
+/// `runbook` are its steps now, told in short.
+pub fn describe(
+    incident: &Incident,
+    key: &Key,
+    owner: Option<&Owner>,
+    runbook: &[runbook::Step],
+    now: Timestamp,
+) -> String {
     let mut text = String::new();
     // Writing to a String can not fail; the results are collected so that none is dropped unseen.
     let written = write_head(&mut text, incident, key, owner, now)
@@ -46,6 +55,7 @@ pub fn describe(incident: &Incident, key: &Key, owner: Option<&Owner>, now: Time
         .and_then(|()| write_how_sure(&mut text, incident))
         .and_then(|()| write_timeline(&mut text, incident))
         .and_then(|()| write_cost(&mut text, incident))
+        .and_then(|()| write_runbook(&mut text, incident, runbook, now))
         .and_then(|()| write_next(&mut text, incident, key));
     debug_assert!(written.is_ok());
     text
@@ -189,6 +199,15 @@ fn write_cost(text: &mut String, incident: &Incident) -> Written {
     )
 }
 
+fn write_runbook(text: &mut String, incident: &Incident, steps: &[runbook::Step], now: Timestamp) -> Written {
+    if steps.is_empty() || incident.state == IncidentState::Dismissed {
+        return Ok(());
+    }
+    writeln!(text, "\nRunbook")?;
+    writeln!(text, "  {}", runbook::summary(steps, now))?;
+    writeln!(text, "  {}\n      shows every step with its deadline", commands::runbook(incident.id))
+}
+
 fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
     writeln!(text, "\nWhat to press next")?;
     for (command, what) in next_steps(incident, key) {
@@ -225,6 +244,10 @@ pub(crate) fn next_steps(incident: &Incident, key: &Key) -> Vec<(String, &'stati
             commands::suspend(&key_name(key), id),
             "stops all of the key, its owner too, should the thief still be there",
         ));
+    }
+    if !incident.handling.relaxed.is_empty() {
+        let what = "brings back what was relaxed because nobody came back; it is not relaxed again";
+        steps.push((commands::restore(id), what));
     }
     if incident.timeline.iter().any(|entry| entry.what.starts_with(PROPOSED)) {
         let what = "shows what was only proposed, and how to approve each step";

@@ -9,6 +9,7 @@ use tokenwatch_model::containment::{Action, Containment, ContextMatch};
 use tokenwatch_model::context::{RequestContext, Shape, Siblings, SiblingsKnow, Source};
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::finding::{Actor, Feedback, Finding, Reason, Says, Severity, Tier};
+use tokenwatch_model::handling::Handling;
 use tokenwatch_model::id::{ActorId, ContainmentId, IncidentId, KeyId, OwnerId, RequestId};
 use tokenwatch_model::incident::{Incident, IncidentState, TimelineEntry};
 use tokenwatch_model::key::{Key, KeyState, Policy, StoredKey, Workload};
@@ -241,6 +242,7 @@ pub(crate) fn incident(n: u64) -> Incident {
         cost: NanoUsd(u64::MAX),
         timeline: vec![TimelineEntry { time: START, who: "tokenwatch".into(), what: "opened".to_owned() }],
         drill: false,
+        handling: Handling::default(),
         revision: 0,
     }
 }

@@ -54,6 +54,8 @@ const CHECKPOINTS: Schema =
     Schema { application_id: 0x5457_6370, migrations: &[include_str!("store/checkpoints.sql")] };
 /// The key of the shape hashes.
 const SHAPE_KEY: &str = "shape.key";
+/// The key that signs links in alerts.
+const LINKS_KEY: &str = "links.key";
 
 /// How to open a [`Store`].
 #[derive(Clone, Copy, Debug)]
@@ -185,20 +187,45 @@ impl Store {
     ///
     /// When the file can not be written or read, or does not hold 16 bytes in hexadecimal.
     pub fn shape_key(&self, supplied: &[u8; 16]) -> Result<[u8; 16], OpenError> {
-        let path = self.0.dir.join(SHAPE_KEY);
+        self.secret(SHAPE_KEY, supplied, "let all prompt shapes be learned anew")
+    }
+
+    /// The key that signs links in alerts, kept as [`Store::shape_key`] is.
+    ///
+    /// # Errors
+    ///
+    /// When the file can not be written or read, or does not hold 32 bytes in hexadecimal.
+    pub fn links_key(&self, supplied: &[u8; 32]) -> Result<[u8; 32], OpenError> {
+        self.secret(LINKS_KEY, supplied, "let links that were sent end")
+    }
+
+    fn secret<const N: usize>(
+        &self,
+        name: &str,
+        supplied: &[u8; N],
+        lost: &str,
+    ) -> Result<[u8; N], OpenError> {
+        let path = self.0.dir.join(name);
         let failed = |source| OpenError::Files { path: path.clone(), source };
-        let text = format!("{:032x}\n", u128::from_be_bytes(*supplied));
-        files::write_once(&self.0.dir, SHAPE_KEY, text.as_bytes()).map_err(failed)?;
+        let digits: String = supplied.iter().map(|byte| format!("{byte:02x}")).collect();
+        files::write_once(&self.0.dir, name, format!("{digits}\n").as_bytes()).map_err(failed)?;
         let text = std::fs::read_to_string(&path).map_err(failed)?;
-        let digits = text.trim_end();
-        // A sign would be accepted by the parser, and a short text is a cut one.
-        let number = (digits.len() == 32 && !digits.starts_with('+'))
-            .then(|| u128::from_str_radix(digits, 16).ok())
-            .flatten();
-        number.map(u128::to_be_bytes).ok_or_else(|| {
-            let wrong = "expected 32 hexadecimal digits: restore the file from a backup, or delete it and let \
-                         all prompt shapes be learned anew";
+        unhex(text.trim_end()).ok_or_else(|| {
+            let wrong = format!(
+                "expected {} hexadecimal digits: restore the file from a backup, or delete it and {lost}",
+                2 * N
+            );
             failed(std::io::Error::new(std::io::ErrorKind::InvalidData, wrong))
         })
     }
+}
+
+/// Exactly so many bytes in hexadecimal: a sign would be accepted by the parser, and a short text is a cut one.
+fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let is_plain = digits.len() == 2 * N && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let mut bytes = [0; N];
+    for (i, byte) in bytes.iter_mut().enumerate().filter(|_| is_plain) {
+        *byte = u8::from_str_radix(digits.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    is_plain.then_some(bytes)
 }

@@ -55,6 +55,7 @@ const JOURNAL_WAIT: &str =
 const MALFORMED: &str = "Requests refused because they could not be read in one way only";
 const DRILL_REQUESTS: &str = "Requests of drills; in no other count of requests, tokens or money";
 const ALERTS_LAG: &str = "Age of the oldest alert that is due and no receiver took yet";
+const STEPS_OVERDUE: &str = "Steps of incidents' runbooks that somebody has to do and whose time is over";
 const JOURNAL_DURABLE: &str =
     "Records that are on disk or could not be encoded, of those that the journal took";
 
@@ -117,6 +118,8 @@ pub struct Metrics {
     pub findings_suppressed: Counters<(Tier, Severity)>,
     /// Incidents by state; closed ones of the last 30 days.
     pub incidents: Gauges<(IncidentState,)>,
+    /// Steps of runbooks that are overdue.
+    pub steps_overdue: Gauges<()>,
     /// Containments in force.
     pub containments: Gauges<(Rung,)>,
     /// Keys known.
@@ -266,6 +269,7 @@ impl Metrics {
                 "Findings that a suppression silenced: recorded, and nobody was told",
             ),
             incidents: b.gauges("incidents", "Incidents by state, closed ones for 30 days"),
+            steps_overdue: b.gauges("runbook_steps_overdue", STEPS_OVERDUE),
             containments: b.gauges("containments", "Containments in force"),
             keys: b.gauges("keys", "Keys known, by state"),
             events_dropped: b.counters(

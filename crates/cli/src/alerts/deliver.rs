@@ -31,7 +31,7 @@ use tokenwatch_telemetry::metrics::Metrics;
 use tokenwatch_telemetry::told::{AlertTried, AlertUnrouted};
 use tokio::sync::{mpsc, watch};
 
-use super::{Case, Desk};
+use super::{Case, Desk, Sending};
 
 /// How often the outbox is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -258,7 +258,9 @@ impl Deliverer {
             return Ok(store.note_needless(delivery.id, now)?);
         }
         let case = Case::load(store, &stored)?;
-        let (alert, message) = desk.render(ready, &stored, delivery.cause, &case);
+        let sending = Sending { now, random: self.parts.random.as_ref() };
+        let to = (&delivery.destination, ready);
+        let (alert, message) = desk.render(to, &stored, delivery.cause, &case, &sending);
         let way = ready.way();
         self.busy.insert(delivery.destination.clone());
         let done = self.done.clone();

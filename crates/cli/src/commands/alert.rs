@@ -18,7 +18,7 @@ use tokenwatch_respond::words::{clean, clock};
 use tokenwatch_store::Store;
 
 use super::{manager, who};
-use crate::alerts::{Case, Desk};
+use crate::alerts::{Case, Desk, Sending};
 use crate::load::load;
 use crate::state::open_store;
 use crate::{Common, output};
@@ -184,7 +184,7 @@ fn snooze(manager: &Manager, store: &Store, incident: &str, span: u64) -> anyhow
 }
 
 fn test(common: &Common, manager: &Manager, name: &SmolStr, key: Option<&str>) -> anyhow::Result<ExitCode> {
-    let desk = Desk::new(&load(common)?.config.alerts);
+    let desk = Desk::new(&load(common)?.config, None);
     let key = key.map(|key| manager.find_key(key)).transpose()?;
     let owner = match key.as_ref().and_then(|key| key.owner) {
         Some(id) => manager.records.owner(id)?,
@@ -194,12 +194,13 @@ fn test(common: &Common, manager: &Manager, name: &SmolStr, key: Option<&str>) -
     let id = IncidentId::from_bits(manager.random.next_u64());
     let now = manager.clock.now();
     let (stored, no_key) = rehearsal(id, name, &who(), now);
-    let case = Case { key: key.unwrap_or(no_key), owner, containments: Vec::new() };
+    let case = Case { key: key.unwrap_or(no_key), replacement: None, owner, containments: Vec::new() };
+    let sending = Sending { now, random: manager.random.as_ref() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut results = Vec::new();
     for destination in destinations {
         let sent = desk.destinations.get(&destination).context("no such destination").and_then(|ready| {
-            let (_, message) = desk.render(ready, &stored, AlertCause::Test, &case);
+            let (_, message) = desk.render((&destination, ready), &stored, AlertCause::Test, &case, &sending);
             Ok(runtime.block_on(send(&ready.way()?, &message, now))?)
         });
         results.push((destination, sent.err().map(|error| format!("{error:#}"))));

@@ -77,7 +77,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Whether every destination can be reached as far as it is known here, and whether everybody is told.
 fn check_alerts(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
-    let desk = Desk::new(&config.alerts);
+    let desk = Desk::new(config, None);
     for (name, ready) in &desk.destinations {
         if let Err(error) = ready.way() {
             errors.push(format!("[alerts.destination.{name}] {error:#}"));

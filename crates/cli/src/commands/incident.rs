@@ -1,5 +1,7 @@
 //! `tokenwatch incident`: what happened, why, what was done, and what to do next.
 
+mod runbook;
+
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -71,6 +73,18 @@ pub(crate) enum Args {
         /// Text
         text: String,
     },
+    /// Show every step of an incident's runbook: its state, who does it, what to press, by when
+    Runbook {
+        /// Id
+        incident: String,
+    },
+    /// Tick a step of the runbook off, or take that back
+    Step(runbook::StepArgs),
+    /// Bring back what was relaxed because nobody came back; it is not relaxed again
+    Restore {
+        /// Id
+        incident: String,
+    },
     /// Put a containment on a key by hand
     Contain(ContainArgs),
     /// Lift one containment
@@ -126,6 +140,9 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
                 None => show_plan(common, &manager.plan_again(&policy, &normal, &incident)?)?,
             }
         }
+        Args::Runbook { incident } => runbook::show(common, &manager, &incident)?,
+        Args::Step(args) => runbook::tick(common, &manager, &args)?,
+        Args::Restore { incident } => done(common, "restored", &manager.restore(&incident, &who())?)?,
         Args::Note { incident, text } => done(common, "noted", &manager.note(&incident, &text, &who())?)?,
         Args::Contain(args) => {
             let action = match args.action.as_str() {
@@ -213,14 +230,16 @@ fn show(common: &Common, manager: &Manager, id: &str) -> anyhow::Result<()> {
     let case = manager.case(id)?;
     let now = manager.clock.now();
     let incident = case.incident_at(now);
+    let steps = runbook::short(manager, &load(common)?.config.containment, &case)?;
     if common.json {
         let containments: Vec<_> =
             case.containments.iter().filter(|c| c.incident == Some(incident.id)).collect();
         return output::json(&json!({
             "incident": incident, "key": case.key, "owner": case.owner, "containments": containments,
+            "runbook": steps,
         }));
     }
-    output::line(describe(&incident, &case.key, case.owner.as_ref(), now).trim_end());
+    output::line(describe(&incident, &case.key, case.owner.as_ref(), &steps, now).trim_end());
     Ok(())
 }
 

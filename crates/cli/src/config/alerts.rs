@@ -17,6 +17,7 @@ use super::parse::{fields, list, section};
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(crate) struct Alerts {
     pub(crate) links: Links,
+    pub(crate) approval: Approval,
     pub(crate) destinations: BTreeMap<SmolStr, Destination>,
     pub(crate) routes: Vec<Route>,
 }
@@ -30,6 +31,30 @@ pub(crate) struct Links {
     /// Where it says what to do about incidents.
     pub(crate) runbook: Option<String>,
 }
+
+/// `[alerts.links]`: signed links by which a person takes a step that an alert proposes.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Approval {
+    /// The admin API as people reach it; without it there are no links.
+    pub(crate) address: Option<String>,
+    /// Seconds that a link holds.
+    pub(crate) valid_s: u64,
+    /// Steps that may be taken by a link.
+    pub(crate) steps: Vec<SmolStr>,
+    /// Destinations whose alerts carry links; those for people when empty.
+    pub(crate) to: Vec<SmolStr>,
+}
+
+impl Default for Approval {
+    fn default() -> Self {
+        let steps = ["clamp", "refuse_context", "suspend"].map(SmolStr::new_static).into();
+        Self { address: None, valid_s: 3_600, steps, to: Vec::new() }
+    }
+}
+
+/// What a link can be for.
+const APPROVABLE: [&str; 5] = ["watch", "clamp", "refuse_context", "suspend", "revoke"];
 
 /// `[alerts.destination.NAME]`: a receiver.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -108,9 +133,13 @@ pub(super) fn parse(table: &mut Table, errors: &mut Vec<String>) -> Alerts {
             BTreeMap::new()
         }
     };
+    let approval = match inner.remove("links") {
+        Some(value) => fields(value, "[alerts.links]", errors),
+        None => Approval::default(),
+    };
     let links =
         section(&mut Table::from_iter([("alerts".to_owned(), Value::Table(inner))]), "alerts", errors);
-    let alerts = Alerts { links, destinations, routes };
+    let alerts = Alerts { links, approval, destinations, routes };
     validate(&alerts, errors);
     alerts
 }
@@ -122,6 +151,8 @@ fn validate(alerts: &Alerts, errors: &mut Vec<String>) {
             errors.push(format!("[alerts] {name}: must begin with https:// or http://"));
         }
     }
+    let wrong = |(field, text): (&str, String)| format!("[alerts.links] {field}: {text}");
+    errors.extend(check_approval(alerts).into_iter().map(wrong));
     for (name, destination) in &alerts.destinations {
         let wrong = |(field, text): (&str, String)| format!("[alerts.destination.{name}] {field}: {text}");
         errors.extend(check_destination(name, destination).into_iter().map(wrong));
@@ -138,6 +169,30 @@ fn validate(alerts: &Alerts, errors: &mut Vec<String>) {
 }
 
 type Wrong = Vec<(&'static str, String)>;
+
+/// A public address without a path: the pages lie below it.
+fn check_approval(alerts: &Alerts) -> Wrong {
+    let approval = &alerts.approval;
+    let mut wrong = Wrong::new();
+    if let Some(address) = &approval.address {
+        let rest = ["https://", "http://"].into_iter().find_map(|scheme| address.strip_prefix(scheme));
+        let bare = rest.map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+        if bare.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '?', '#', '@', ' '])) {
+            let text = "must be scheme, host and port alone, such as \"https://tokenwatch.example.com\"";
+            wrong.push(("address", text.to_owned()));
+        }
+    }
+    if !(60..=86_400).contains(&approval.valid_s) {
+        wrong.push(("valid_s", "must be 60 to 86400".to_owned()));
+    }
+    for step in approval.steps.iter().filter(|step| !APPROVABLE.contains(&step.as_str())) {
+        wrong.push(("steps", format!("{step:?} is none of {}", APPROVABLE.join(", "))));
+    }
+    for name in approval.to.iter().filter(|name| !alerts.destinations.contains_key(*name)) {
+        wrong.push(("to", format!("there is no [alerts.destination.{name}]")));
+    }
+    wrong
+}
 
 fn check_destination(name: &str, destination: &Destination) -> Wrong {
     let mut wrong = Wrong::new();
@@ -272,8 +327,13 @@ mod tests {
     #[test]
     fn a_right_one_is_read() {
         let text = r##"
+            [admin]
+            hosts = ["tokenwatch.example"]
             [alerts]
             link = "https://tokenwatch.example/{incident}"
+            [alerts.links]
+            address = "https://tokenwatch.example:8443/"
+            to = ["pager"]
             [alerts.destination.pager]
             kind = "pagerduty"
             secret = "env:PAGER"
@@ -310,6 +370,13 @@ mod tests {
             [alerts]
             link = "here"
             colour = 1
+            [alerts.links]
+            address = "https://tokenwatch.example/path"
+            valid_s = 1
+            steps = ["suspend", "explode"]
+            to = ["nobody"]
+            [admin]
+            hosts = ["tokenwatch.example"]
             [alerts.destination.Room]
             kind = "slack"
             url = "https://hooks.example/T0/secret"
@@ -346,6 +413,10 @@ mod tests {
                 "[alerts.destination.Room] url: expected a reference",
                 "[alerts]: unknown field `colour`",
                 "[alerts] link: must begin with",
+                "[alerts.links] address: must be scheme, host and port alone",
+                "[alerts.links] valid_s: ",
+                "[alerts.links] steps: \"explode\" is none of",
+                "[alerts.links] to: there is no [alerts.destination.nobody]",
                 "[alerts.destination.Room] name: ",
                 "[alerts.destination.Room] url: a destination of kind slack needs it",
                 "[alerts.destination.mail] server: ",

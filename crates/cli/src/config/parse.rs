@@ -206,5 +206,28 @@ mod tests {
     fn right_fields_beside_wrong_ones_are_read() {
         check("[log]\nformat = \"json\"\nlevel = \"debug\"\n", &[]);
         check("[containment]\nmode = \"full\"\n[containment.environments]\nstaging = \"observe\"\n", &[]);
+        check(
+            "[containment.environments.production]\nmode = \"full\"\nclamp_hours = 12\n\
+             [containment.environments.production.blast]\nkeys_per_hour = 5\n\
+             [[containment.runbook]]\nid = \"rotate\"\ndue_minutes = 30\n",
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_in_an_environment_or_a_step_is_told_with_its_place() {
+        check(
+            "[containment.environments]\na = \"maximum\"\nb = 3\n\
+             [containment.environments.c]\nclamp_days = 1\nclamp_hours = 0\n\
+             [[containment.runbook]]\nid = \"legal\"\n",
+            &[
+                "[containment] environments.a: unknown variant `maximum`",
+                "[containment] environments.b: invalid type: integer `3`, expected a mode",
+                "[containment] environments.c: unknown field `clamp_days`",
+                "[containment] runbook number 1 title: a new step needs one",
+                "[containment] runbook number 1 due_minutes: ",
+                "[containment] environments.c: clamp_hours is 0",
+            ],
+        );
     }
 }

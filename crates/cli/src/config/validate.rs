@@ -12,6 +12,7 @@ pub(super) fn validate(config: &Config) -> Vec<String> {
     let mut errors = Vec::new();
     check_server(config, &mut errors);
     check_admin(&config.admin, &mut errors);
+    check_links(config, &mut errors);
     let mut names = HashSet::new();
     for provider in &config.providers {
         check_provider(provider, &mut names, &mut errors);
@@ -116,6 +117,24 @@ fn check_admin(admin: &Admin, errors: &mut Vec<String>) {
                 "[admin] origins: {origin:?} must be scheme, host and port alone, such as https://console.example.com"
             ));
         }
+    }
+}
+
+/// The pages of signed links are asked for by the host of their address, so it must be one that is let in.
+fn check_links(config: &Config, errors: &mut Vec<String>) {
+    let Some(address) = &config.alerts.approval.address else { return };
+    let rest = address.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let host = match rest.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => rest,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_known = bare.parse::<std::net::IpAddr>().is_ok()
+        || host.eq_ignore_ascii_case("localhost")
+        || config.admin.hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+    if !is_known {
+        errors
+            .push(format!("[alerts.links] address: add {host:?} to [admin] hosts, or its pages are refused"));
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tokenwatch_model::key::Policy;
-use tokenwatch_respond::ResponsePolicy;
 use tokenwatch_respond::alert::route::{Escalation, Route};
+use tokenwatch_respond::runbook::StepOverride;
+use tokenwatch_respond::{Environment, ResponsePolicy};
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
 
 /// Sections of the configuration and the types that describe them in `config.rs` and `config/alerts.rs`.
-const TYPES: [(&str, &str); 10] = [
+const TYPES: [(&str, &str); 11] = [
     ("Server", "server"),
     ("Admin", "admin"),
     ("Provider", "provider"),
@@ -20,6 +21,7 @@ const TYPES: [(&str, &str); 10] = [
     ("PriceOverride", "price"),
     ("Log", "log"),
     ("Links", "alerts"),
+    ("Approval", "alerts.links"),
     ("Destination", "alerts.destination.NAME"),
 ];
 
@@ -38,6 +40,11 @@ fn in_code() -> Fields {
     }
     add_value("defaults", &serde_json::to_value(Policy::default()).unwrap(), &mut fields);
     add_value("containment", &serde_json::to_value(ResponsePolicy::default()).unwrap(), &mut fields);
+    // A list of tables is a section of its own.
+    fields.get_mut("containment").unwrap().remove("runbook");
+    add_value("containment.runbook", &serde_json::to_value(StepOverride::default()).unwrap(), &mut fields);
+    let environment = serde_json::to_value(Environment::default()).unwrap();
+    add_value("containment.environments.NAME", &environment, &mut fields);
     add_value("alerts.route", &serde_json::to_value(Route::default()).unwrap(), &mut fields);
     add_value("alerts.route.escalate", &serde_json::to_value(Escalation::default()).unwrap(), &mut fields);
     fields

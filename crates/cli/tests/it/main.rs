@@ -33,10 +33,14 @@ mod receiver;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod runbook;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod signals;
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod spend;
 #[cfg(test)]
 mod tuning;

@@ -5,14 +5,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokenwatch_gateway::live::Census;
-use tokenwatch_model::incident::IncidentState;
+use tokenwatch_model::incident::{Incident, IncidentState};
 use tokenwatch_model::time::DAY;
+use tokenwatch_respond::runbook;
 use tokenwatch_telemetry::labels::KeyLabel;
 use tokenwatch_telemetry::metrics::CircuitState;
 
 use super::server::Shared;
+use crate::records::RecordsError;
+use crate::runbooks::{case_of, steps_of};
 
 const FRESH_FOR: Duration = Duration::from_secs(1);
+/// How long a count of overdue steps holds.
+const OVERDUE_FRESH_FOR: Duration = Duration::from_secs(10);
 /// Incidents looked at, latest first; older ones no longer count.
 const INCIDENTS_MAX: u32 = 1_000;
 /// Closed incidents count for so long.
@@ -30,6 +35,8 @@ const STATES: [IncidentState; 5] = [
 #[derive(Default)]
 pub(crate) struct Gauges {
     counted: Mutex<Option<Instant>>,
+    /// Overdue steps, and when they were counted.
+    overdue: Mutex<Option<(Instant, u64)>>,
     open: AtomicU64,
 }
 
@@ -92,5 +99,33 @@ impl Gauges {
         }
         let open = incidents.iter().filter(|incident| incident.state.is_open()).count();
         self.open.store(open as u64, Ordering::Relaxed);
+        match self.count_overdue(shared, &incidents) {
+            Ok(count) => shared.api.gateway.metrics.steps_overdue.set((), count),
+            Err(error) => {
+                tracing::warn!(%error, "overdue steps can not be counted: their gauge stays as it was");
+            }
+        }
+    }
+
+    /// Steps of runbooks that are overdue. A clock of hours need not be read every second.
+    fn count_overdue(&self, shared: &Shared, incidents: &[Incident]) -> Result<u64, RecordsError> {
+        let mut counted = self.overdue.lock();
+        if let Some((at, count)) = *counted
+            && at.elapsed() < OVERDUE_FRESH_FOR
+        {
+            return Ok(count);
+        }
+        let manager = &shared.api.manager;
+        let now = manager.clock.now();
+        let book = shared.api.policy.load().steps();
+        let mut count = 0;
+        for incident in incidents.iter().filter(|incident| runbook::is_followed(incident)) {
+            if let Some(case) = case_of(manager.records.as_ref(), incident)? {
+                count +=
+                    runbook::overdue(&steps_of(manager.records.as_ref(), &book, &case, None, now)?) as u64;
+            }
+        }
+        *counted = Some((Instant::now(), count));
+        Ok(count)
     }
 }

@@ -17,16 +17,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses what a web page of others may have sent.
 pub(crate) fn check(access: &Access, headers: &HeaderMap) -> Result<(), Problem> {
-    let host =
-        one(headers, &HOST)?.ok_or_else(|| Problem::invalid("host", "a Host header field is needed"))?;
-    let host: Authority = host.parse().map_err(|_| Problem::invalid("host", "not a host name"))?;
-    if !is_known(access, host.host()) {
-        let message = format!(
-            "the host name {:?} is not known here: use an address or localhost, or add it to [admin] hosts",
-            host.host()
-        );
-        return Err(Problem::forbidden("host_not_allowed", message));
-    }
+    let host = check_host(access, headers)?;
     match one(headers, &ORIGIN)? {
         None => {}
         Some(origin) if is_allowed(access, &host, origin) => return Ok(()),
@@ -42,6 +33,22 @@ pub(crate) fn check(access: &Access, headers: &HeaderMap) -> Result<(), Problem>
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a host name that a web page of others may have given this server. For what people come to by a link from
+/// elsewhere, and what changes nothing.
+pub(crate) fn check_host(access: &Access, headers: &HeaderMap) -> Result<Authority, Problem> {
+    let host =
+        one(headers, &HOST)?.ok_or_else(|| Problem::invalid("host", "a Host header field is needed"))?;
+    let host: Authority = host.parse().map_err(|_| Problem::invalid("host", "not a host name"))?;
+    if !is_known(access, host.host()) {
+        let message = format!(
+            "the host name {:?} is not known here: use an address or localhost, or add it to [admin] hosts",
+            host.host()
+        );
+        return Err(Problem::forbidden("host_not_allowed", message));
+    }
+    Ok(host)
 }
 
 /// The value of a field that may stand once.

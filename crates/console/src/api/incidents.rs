@@ -21,7 +21,10 @@ const LIST_MAX: u32 = 1_000;
 const TRIES: usize = 5;
 
 /// Decides again when somebody else changed a row meanwhile.
-fn decide(call: &Call, decide: impl Fn() -> Result<Effects, RecordsError>) -> Result<Effects, Problem> {
+pub(super) fn decide(
+    call: &Call,
+    decide: impl Fn() -> Result<Effects, RecordsError>,
+) -> Result<Effects, Problem> {
     let mut left = TRIES;
     loop {
         left -= 1;
@@ -49,12 +52,14 @@ pub(crate) fn list(call: &Call) -> Result<Reply, Problem> {
     Reply::json(&IncidentList { incidents: incidents.into_iter().map(Into::into).collect() })
 }
 
+/// The incident of the path, whole.
 pub(crate) fn show(call: &Call) -> Result<Reply, Problem> {
     let manager = &call.shared.api.manager;
     let case = manager.case(call.value())?;
     let now = manager.clock.now();
     let incident = case.incident_at(now);
-    let story = describe(&incident, &case.key, case.owner.as_ref(), now);
+    let runbook = manager.runbook(&call.shared.api.policy.load(), &case, None)?;
+    let story = describe(&incident, &case.key, case.owner.as_ref(), &runbook, now);
     let mut containments = case.containments;
     containments.retain(|containment| incident.containments.contains(&containment.id));
     Reply::json(&IncidentDetail {
@@ -62,6 +67,7 @@ pub(crate) fn show(call: &Call) -> Result<Reply, Problem> {
         key: KeyOut::new(case.key, now),
         owner: case.owner,
         containments,
+        runbook,
         story,
     })
 }
@@ -82,7 +88,7 @@ pub(crate) fn resolve(call: &Call) -> Result<Reply, Problem> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 pub(crate) fn acknowledge(call: &Call) -> Result<Reply, Problem> {
     let Nothing {} = call.parse()?;

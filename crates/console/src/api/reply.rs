@@ -19,6 +19,8 @@ pub(crate) struct Reply {
     body: Bytes,
     revision: Option<u64>,
     location: Option<String>,
+    /// Whether people look at it in a browser and press a button on it.
+    is_page: bool,
 }
 
 const JSON: &str = "application/json";
@@ -33,7 +35,13 @@ impl Reply {
     }
 
     pub(crate) fn of(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status: StatusCode::OK, content_type, body: body.into(), revision: None, location: None }
+        let (status, body) = (StatusCode::OK, body.into());
+        Self { status, content_type, body, revision: None, location: None, is_page: false }
+    }
+
+    /// A page with a form that goes back to where it came from.
+    pub(crate) fn page(html: String) -> Self {
+        Self { is_page: true, ..Self::of("text/html; charset=utf-8", html) }
     }
 
     /// With the entity tag of a row's revision.
@@ -56,6 +64,9 @@ pub(crate) fn respond(result: Result<Reply, Problem>) -> Response<Full<Bytes>> {
     match result {
         Ok(reply) => {
             let mut response = plain(reply.status, reply.content_type, reply.body);
+            if reply.is_page {
+                allow_form(&mut response);
+            }
             put(&mut response, ETAG, reply.revision.map(|revision| format!("\"{revision}\"")));
             put(&mut response, LOCATION, reply.location);
             response
@@ -70,6 +81,15 @@ pub(crate) fn respond(result: Result<Reply, Problem>) -> Response<Full<Bytes>> {
             response
         }
     }
+}
+
+/// A form may go to this server alone. Its origin must be told, which browsers do not do where there is no referrer; to
+/// others neither is told.
+fn allow_form(response: &mut Response<Full<Bytes>>) {
+    const FORM: &str = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(FORM));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 }
 
 fn put(response: &mut Response<Full<Bytes>>, name: HeaderName, value: Option<String>) {

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::{drills, incidents, keys, owners, suppressions, system};
+use super::{approve, contexts, drills, incidents, keys, owners, runbook, suppressions, system};
 use crate::records::Role;
 
 /// Who may use a route.
@@ -16,6 +16,8 @@ pub enum Needs {
     Nothing,
     /// Anybody who is not a web page of others.
     KnownHost,
+    /// A link that this server signed and that says what it does.
+    Link,
     /// A token with this role or a higher one.
     Token(Role),
 }
@@ -83,6 +85,20 @@ const fn post(path: &'static str, role: Role, handler: Handler) -> Route {
     }
 }
 
+/// The button on a page of a signed link.
+const fn button(path: &'static str, handler: Handler) -> Route {
+    Route {
+        method: Method::POST,
+        path,
+        needs: Needs::Link,
+        query: &[],
+        takes_body: true,
+        takes_revision: false,
+        blocks: true,
+        handler,
+    }
+}
+
 const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
     let needs = Needs::Token(Role::Admin);
     Route { method, path, needs, query: &[], takes_body: true, takes_revision: true, blocks: true, handler }
@@ -90,7 +106,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 43] = [
+static ROUTES: [Route; 51] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -104,6 +120,9 @@ static ROUTES: [Route; 43] = [
     change(Method::POST, "/api/v1/keys/{key}/enable", keys::enable),
     change(Method::POST, "/api/v1/keys/{key}/revoke", keys::revoke),
     change(Method::POST, "/api/v1/keys/{key}/expire", keys::expire),
+    get("/api/v1/keys/{key}/contexts", VIEWER, &[], contexts::list),
+    post("/api/v1/keys/{key}/contexts", Role::Responder, contexts::allow),
+    post("/api/v1/keys/{key}/contexts/end", Role::Responder, contexts::end),
     post("/api/v1/keys/{key}/containments", Role::Responder, incidents::contain),
     get("/api/v1/owners", VIEWER, &[], owners::list),
     post("/api/v1/owners", Role::Admin, owners::add),
@@ -111,6 +130,11 @@ static ROUTES: [Route; 43] = [
     change(Method::PATCH, "/api/v1/owners/{owner}", owners::edit),
     get("/api/v1/incidents", VIEWER, &["all", "key", "limit"], incidents::list),
     get("/api/v1/incidents/{incident}", VIEWER, &[], incidents::show),
+    get("/api/v1/incidents/{incident}/runbook", VIEWER, &[], runbook::show),
+    post("/api/v1/incidents/{incident}/steps/{step}", Role::Responder, runbook::tick),
+    post("/api/v1/incidents/{incident}/restore", Role::Responder, runbook::restore),
+    get("/approve/{link}", Needs::Link, &[], approve::show),
+    button("/approve/{link}", approve::act),
     get("/api/v1/incidents/{incident}/plan", VIEWER, &[], incidents::plan),
     post("/api/v1/incidents/{incident}/approve", Role::Responder, incidents::approve),
     post("/api/v1/incidents/{incident}/resolve", Role::Responder, incidents::resolve),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -126,9 +126,13 @@ async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming
 async fn handle(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Problem> {
     let (head, body) = request.into_parts();
     let found = route::find(&head.method, head.uri.path());
-    let is_open = matches!(found, Ok((Route { needs: Needs::Nothing, .. }, _)));
-    if !is_open {
-        guard::check(&shared.api.access, &head.headers)?;
+    match &found {
+        Ok((Route { needs: Needs::Nothing, .. }, _)) => {}
+        // People come to it from wherever they read the alert. Its button is on a page of this server.
+        Ok((Route { needs: Needs::Link, method, .. }, _)) if *method == Method::GET => {
+            guard::check_host(&shared.api.access, &head.headers)?;
+        }
+        _ => guard::check(&shared.api.access, &head.headers)?,
     }
     let (route, values) = found?;
     let caller = admit(&shared, peer, route, &head.headers).await?;

@@ -144,6 +144,8 @@ pub struct IncidentDetail {
     pub owner: Option<Owner>,
     /// The containments put in force for it, lifted ones included.
     pub containments: Vec<Containment>,
+    /// The steps of its runbook as they are now, in order.
+    pub runbook: Vec<tokenwatch_respond::runbook::Step>,
     /// What happened, how sure and why, what was done, what it cost, what to do next: text for people.
     pub story: String,
 }

@@ -15,6 +15,7 @@ fn of_the_table() -> BTreeSet<String> {
         let role = match route.needs {
             Needs::Nothing => "none",
             Needs::KnownHost => "known_host",
+            Needs::Link => "link",
             Needs::Token(role) => role.name(),
         };
         let query: BTreeSet<&str> = route.query.iter().copied().collect();

@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod contexts;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod drills;
@@ -15,9 +17,13 @@ mod incidents;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod links;
+#[cfg(test)]
 mod owners;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod runbook;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
@@ -26,5 +32,7 @@ mod server;
 mod suppressions;
 #[cfg(test)]
 mod system;
+#[cfg(test)]
+mod tend;
 #[cfg(test)]
 mod world;

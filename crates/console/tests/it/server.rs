@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokenwatch_console::admins::{self, AdminSpec};
 use tokenwatch_console::api::{self, Access, Api, ApiLimits, Condition, DrillHost};
 use tokenwatch_console::follow::Follower;
+use tokenwatch_console::links::Issuer;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_console::records::Role;
 use tokenwatch_gateway::Gateway;
@@ -72,6 +73,7 @@ pub(crate) struct Choices {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) hosts: Vec<&'static str>,
     pub(crate) origins: Vec<&'static str>,
+    pub(crate) links: Option<Issuer>,
 }
 
 pub(crate) struct Server {
@@ -105,7 +107,7 @@ impl Server {
         let (local, hash) = admins::mint(random.as_ref());
         let gateway = world::gateway(clock.clone(), random);
         let changes = Arc::new(AtomicUsize::new(0));
-        let (count, conditions) = (changes.clone(), choices.conditions);
+        let (count, conditions, links) = (changes.clone(), choices.conditions, choices.links);
         let policy = ResponsePolicy::default();
         let follower = Follower::load(records.clone(), gateway.clone(), Policy::default(), policy).unwrap();
         let follower = Mutex::new(follower);
@@ -126,6 +128,7 @@ impl Server {
                 mock: Arc::new(|| Ok("http://127.0.0.1:1".parse().unwrap())),
                 acted: Arc::new(|| ()),
             },
+            links: Arc::new(move || links.clone()),
             access: Access {
                 hosts: choices.hosts.into_iter().map(Into::into).collect(),
                 origins: choices.origins.into_iter().map(Into::into).collect(),

@@ -21,7 +21,8 @@ use tokenwatch_model::ports::{Clock, EventSink, Random, StateError, StateSource}
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
 use tokenwatch_model::suppression::SuppressedAlert;
-use tokenwatch_model::time::{MINUTE, Timestamp};
+use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
+use tokenwatch_respond::relax::{Fading, RecentRelaxations, loosen, relax};
 use tokenwatch_respond::{RecentActions, ResponsePolicy, Situation, execute, plan};
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
 use tokenwatch_wire::price::PriceTable;
@@ -186,6 +187,27 @@ impl Server {
     /// A theft on a key, contained as the responder does it.
     pub(crate) fn steal(&self, key: KeyId) -> IncidentId {
         self.steal_for_sure(key, Tier::Alert)
+    }
+
+    /// What the responder does when nobody came back for three days.
+    pub(crate) fn relax(&self, incident: IncidentId) {
+        let incident = self.records.incident(incident).unwrap().unwrap();
+        let key = self.records.key(incident.key).unwrap().unwrap().key;
+        let containments = self.records.containments_of(key.id).unwrap();
+        let now = self.manager.clock.now().plus(72 * HOUR);
+        let fading = Fading {
+            key: &key,
+            mode: Mode::Contain,
+            leaked: false,
+            incident: &incident,
+            containments: &containments,
+            said: &[],
+            normal: None,
+            recent: RecentRelaxations::default(),
+            now,
+        };
+        let plan = relax(&ResponsePolicy::default(), &fading).unwrap();
+        self.records.apply(&loosen(&plan, &containments, now)).unwrap();
     }
 
     /// A theft that is found with the certainty given.

@@ -7,6 +7,7 @@ use tokenwatch_model::time::MINUTE;
 use super::render::{Carrier, Format, render};
 use super::*;
 use crate::incident::{acknowledge, dismiss, is_acknowledged, resolve};
+use crate::runbook::Facts;
 use crate::situation::examples::{NOW, Scene, finding, ids, volume_finding};
 use crate::{Effects, ResponsePolicy, execute, plan};
 
@@ -36,12 +37,24 @@ pub(super) fn alert_of(scene: &Scene, cause: AlertCause) -> Alert {
     let incident = scene.incident.clone().unwrap();
     let time = incident.timeline.last().unwrap().time;
     let stored = StoredAlert { sequence: 17, time, cause, incident };
+    let facts = Facts {
+        incident: &stored.incident,
+        key: &scene.key,
+        owner: scene.owner.as_ref(),
+        containments: &scene.containments,
+        replacement: None,
+        created: None,
+        now: time,
+    };
+    let steps = runbook::steps(&runbook::shipped(), &facts);
     let about = About {
         key: &scene.key,
         owner: scene.owner.as_ref(),
         containments: &scene.containments,
+        steps: &steps,
         link: Some("https://tokenwatch.example/incidents/{incident}"),
         runbook: Some("https://wiki.example/tokenwatch"),
+        approvals: &[],
         cites: &cites,
     };
     Alert::new(&stored, cause, &about)

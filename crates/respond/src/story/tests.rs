@@ -8,6 +8,7 @@ use tokenwatch_model::time::{DAY, MINUTE};
 
 use super::*;
 use crate::incident::{as_of, count_forwarded, count_refused, dismiss, note, resolve};
+use crate::runbook::Facts;
 use crate::situation::examples::{NOW, Scene, finding, ids, volume_finding};
 use crate::{ResponsePolicy, execute, plan};
 
@@ -24,14 +25,25 @@ fn after(mode: Mode, findings: &[Finding]) -> Scene {
 }
 
 fn story(scene: &Scene, now: Timestamp) -> String {
-    describe(scene.incident.as_ref().unwrap(), &scene.key, scene.owner.as_ref(), now)
+    let incident = scene.incident.as_ref().unwrap();
+    let facts = Facts {
+        incident,
+        key: &scene.key,
+        owner: scene.owner.as_ref(),
+        containments: &scene.containments,
+        replacement: None,
+        created: None,
+        now,
+    };
+    let steps = runbook::steps(&runbook::shipped(), &facts);
+    describe(incident, &scene.key, scene.owner.as_ref(), &steps, now)
 }
 
 #[test]
 fn a_contained_theft() {
     let mut scene = after(Mode::Contain, &[finding(1, Tier::Alert), finding(2, Tier::Act)]);
     let incident = scene.incident.as_mut().unwrap();
-    count_refused(incident, 4_112);
+    count_refused(incident, 4_112, NOW);
     count_forwarded(incident, 1, NanoUsd::from_cents(3));
     insta::assert_snapshot!("contained", story(&scene, NOW.plus(40 * MINUTE)));
     insta::assert_snapshot!("one_line", one_line(scene.incident.as_ref().unwrap(), NOW.plus(40 * MINUTE)));
@@ -61,7 +73,7 @@ fn what_ran_out_is_told() {
     // What was said afterwards stands after it.
     let noted = note(stored.clone(), "still thinking", "admin:ops", expires.plus(MINUTE)).unwrap();
     expired = as_of(&noted.incident.unwrap(), &scene.containments, later);
-    let text = describe(&expired, &scene.key, scene.owner.as_ref(), later);
+    let text = describe(&expired, &scene.key, scene.owner.as_ref(), &[], later);
     insta::assert_snapshot!("expired", text);
     // Lists know what is in force alone: the state is the same, the story does not say since when.
     let listed = as_of(&stored, &[], later);

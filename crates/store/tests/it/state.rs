@@ -311,6 +311,20 @@ fn only_the_owner_can_read_the_files() {
 }
 
 #[test]
+fn the_key_of_links_is_made_once_and_stays_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(open(dir.path()).links_key(&[7; 32]).unwrap(), [7; 32]);
+    assert_eq!(open(dir.path()).links_key(&[8; 32]).unwrap(), [7; 32]);
+    let file = dir.path().join("links.key");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    for wrong in ["", "07", "+7", &"7".repeat(63), &"g".repeat(64)] {
+        std::fs::write(&file, wrong).unwrap();
+        assert!(matches!(open(dir.path()).links_key(&[1; 32]), Err(OpenError::Files { .. })), "{wrong}");
+    }
+}
+
+#[test]
 fn the_shape_key_is_made_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

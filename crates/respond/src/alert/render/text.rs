@@ -1,6 +1,7 @@
 //! The text that formats share, and how it is cut.
 
-use crate::alert::Alert;
+use crate::alert::{Alert, NextStep};
+use crate::words::{clock, count};
 
 /// A part of an alert with a heading of its own.
 pub(super) struct Part {
@@ -35,11 +36,23 @@ pub(super) fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
         Some(owner) => format!("{}, on call {}", owner.name, owner.on_call),
         None => "none: nobody can say whether it was them".to_owned(),
     };
-    vec![
+    let mut facts = vec![
         ("Incident", format!("{}, {}, {}", incident.id, incident.state, incident.severity)),
         ("Key", key),
         ("Owner", owner),
-    ]
+    ];
+    facts.extend(alert.next_step.as_ref().map(|step| ("Next step", next_step(step))));
+    facts
+}
+
+/// `Rotate: give the owner a new key (search-team), due 2026-03-01 13:00:00 UTC`.
+fn next_step(step: &NextStep) -> String {
+    let due = if step.overdue { "OVERDUE since" } else { "due" };
+    let more = match step.overdue_steps.saturating_sub(u64::from(step.overdue)) {
+        0 => String::new(),
+        others => format!("; {} overdue", count(others, "other step")),
+    };
+    format!("{} ({}), {due} {}{more}", step.title, step.who, clock(step.due))
 }
 
 /// The commands with what they do.

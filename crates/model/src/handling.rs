@@ -1,0 +1,110 @@
+//! What is kept of how an incident is handled, beside its story: what was proposed, what happened by itself, which steps of
+//! the runbook people ticked off.
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::containment::{Action, Containment};
+use crate::id::ContainmentId;
+use crate::time::Timestamp;
+
+/// How an incident is handled. Empty for incidents of versions that did not keep it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handling {
+    /// Names of the actions that were left to a person and not taken yet.
+    pub proposed: Vec<SmolStr>,
+    /// Containments that TokenWatch put in force by itself: only these may it relax by itself.
+    pub automatic: Vec<ContainmentId>,
+    /// When an actor was last found, or a request of the key last refused by a containment.
+    pub last_seen: Option<Timestamp>,
+    /// What was relaxed by itself, as it was before, oldest first.
+    pub relaxed: Vec<Relaxed>,
+    /// Steps of the runbook that people ticked off, in the order of ticking.
+    pub steps: Vec<StepMark>,
+    /// Steps of which it was told that they are overdue.
+    pub overdue_told: Vec<SmolStr>,
+    /// Signed links that were used and have not expired.
+    pub links_used: Vec<LinkUse>,
+}
+
+impl Handling {
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What a person said of a step of the runbook.
+    pub fn mark(&self, step: &str) -> Option<&StepMark> {
+        self.steps.iter().find(|mark| mark.step == step)
+    }
+}
+
+/// A containment that was relaxed by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relaxed {
+    /// When.
+    pub time: Timestamp,
+    /// The row before: what undoes it.
+    pub before: Containment,
+    /// What it does since then; nothing when it was lifted. A row that changed since is left alone.
+    pub to: Option<Action>,
+}
+
+/// A person's word on a step of the runbook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepMark {
+    /// Id of the step.
+    pub step: SmolStr,
+    /// What was said.
+    pub says: StepWord,
+    /// When.
+    pub time: Timestamp,
+    /// By whom.
+    pub who: SmolStr,
+    /// In the person's words; may be empty.
+    pub note: String,
+}
+
+/// What a person says of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepWord {
+    /// It was done.
+    Done,
+    /// It is not needed.
+    Skipped,
+}
+
+impl StepWord {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// A signed link that was used: it does nothing a second time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkUse {
+    /// The link's number.
+    pub nonce: u64,
+    /// When the link ends by itself; after that its number may be forgotten.
+    pub expires: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_versions_did_not_keep_is_empty() {
+        assert_eq!(serde_json::from_str::<Handling>("{}").unwrap(), Handling::default());
+        assert!(Handling::default().is_empty());
+        for says in [StepWord::Done, StepWord::Skipped] {
+            assert_eq!(serde_json::to_value(says).unwrap(), says.name());
+        }
+    }
+}
