@@ -58,6 +58,7 @@ mod slot;
 mod software;
 mod standing;
 mod state;
+mod surge;
 mod view;
 mod windows;
 
