@@ -4,8 +4,9 @@
 //! hours, a thief starts at once, so what counts is the step from one hour to the next and not the height. On real
 //! clients that halves the step that comes once in a thousand days.
 //!
-//! What it rests on is real: times and tokens of the clients of a production trace. It is weak all the same, because one
-//! client in eighty makes such steps itself, and it says nothing of keys that were hardly used.
+//! What it rests on is real: times and tokens of the clients of a production trace. It is weak all the same, because
+//! clients make such steps themselves: within four days six of 163 went thirty times beyond every hour before. Of keys
+//! that were hardly used it says nothing.
 
 use tokenwatch_model::money::NanoUsd;
 

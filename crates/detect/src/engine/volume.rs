@@ -18,9 +18,12 @@ use crate::surge::Surge;
 /// Steps of evidence that are told apart within a day, in nats.
 const STEPS_A_NAT: f64 = 8.0;
 
+/// Added to the level of an hour that was told of.
+const TOLD: u8 = 128;
+
 /// Evidence as a level of [`KeyState::note_fired`].
 fn level(score: f64) -> u8 {
-    (STEPS_A_NAT * ln(1.0 + score.max(0.0))).min(255.0) as u8
+    (STEPS_A_NAT * ln(1.0 + score.max(0.0))).min(127.0) as u8
 }
 
 impl Engine {
@@ -38,15 +41,15 @@ impl Engine {
         let (requests, cost) = (state.windows.hour_requests, state.windows.hour_cost);
         let Some(surge) = Surge::of(requests, cost, baseline, state.maturity_days(now)) else { return };
         let score = SURGE_SHARE * surge.days;
-        let reached = level(score);
-        if reached == 0 || state.has_fired(rules::SURGE, reached) || !state.is_defined(now) {
+        let tier = self.tier(profile, score, 0.0, 0).filter(|tier| *tier >= Tier::Alert);
+        let mark = level(score) + if tier.is_some() { TOLD } else { 0 };
+        if mark == 0 || state.has_fired(rules::SURGE, mark) || !state.is_defined(now) {
             return;
         }
-        let is_told = state.has_fired(rules::SURGE, level(profile.alert_days()));
-        state.note_fired(rules::SURGE, reached);
+        let is_told = state.has_fired(rules::SURGE, TOLD);
+        state.note_fired(rules::SURGE, mark);
         state.raised = state.raised.max(score);
-        if let Some(tier) = self.tier(profile, score, 0.0, 0).filter(|tier| *tier >= Tier::Alert && !is_told)
-        {
+        if let Some(tier) = tier.filter(|_| !is_told) {
             findings.push(explain::surge(&surge, tier, score, &event.request));
         }
     }
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn levels_rise_with_evidence_and_fit_a_byte() {
-        assert!(level(0.05) == 0 && level(10.0) < level(20.0) && level(f64::MAX) == 255);
+        assert!(level(0.05) == 0 && level(10.0) < level(20.0) && level(f64::MAX) == 127);
         assert_eq!((level(-1.0), level(f64::NAN)), (0, 0));
     }
 }

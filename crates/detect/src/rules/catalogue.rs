@@ -170,6 +170,7 @@ static NEWCOMER_CROWD: About = About {
 /// Code of the surge channel, which is no rule: what it says is evidence in days.
 pub(crate) const SURGE: u8 = 21;
 static KEY_SURGE: About = About {
+    atlas: &[COST_HARVESTING],
     nist: &["MEASURE 2.7", "MANAGE 2.4", "MANAGE 4.1"],
     ..about(
         "key_surge",
