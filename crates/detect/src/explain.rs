@@ -225,14 +225,7 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
             "its prompts repeat, or are this key's own".to_owned()
         }
     });
-    say(factors.repeat, &|| {
-        let (asks, asked) = acts.asks();
-        if factors.repeat > 0.0 {
-            "never asks the same twice".to_owned()
-        } else {
-            format!("asks the same again and again ({asks} different last messages in {asked} requests)")
-        }
-    });
+    say(factors.repeat, &|| repeat_words(acts.asks(), factors.repeat));
     say(factors.model, &|| {
         if factors.model > 0.0 {
             format!("keeps calling models this key never used ({} so far)", acts.unknown_models())
@@ -268,6 +261,13 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
         format!("it is active at hours when this key {when} is")
     });
     reasons
+}
+
+fn repeat_words((asks, asked): (u16, u32), nats: f64) -> String {
+    if nats > 0.0 {
+        return "hardly ever asks the same twice".to_owned();
+    }
+    format!("asks the same again and again ({asks} different last messages in {asked} requests)")
 }
 
 /// What its prompts are about and after.
