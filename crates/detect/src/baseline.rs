@@ -334,6 +334,19 @@ impl Baseline {
         reference.max(COST_FLOOR)
     }
 
+    /// Requests of the busiest and cost of the dearest hour of the kept days and of today, the running hour aside.
+    pub(crate) fn peaks(&self) -> (u32, NanoUsd) {
+        let days = || self.days.iter().chain([&self.today]);
+        let requests = days().map(|day| day.peak_requests).max().unwrap_or(0);
+        (requests, days().map(|day| day.peak_cost).max().unwrap_or_default())
+    }
+
+    /// The same or less, without looking at every day.
+    pub(crate) fn peaks_at_least(&self) -> (u32, NanoUsd) {
+        let cost = NanoUsd((f64::from(self.reference_cost) * 1e9) as u64);
+        (self.today.peak_requests.max(self.reference_requests as u32), self.today.peak_cost.max(cost))
+    }
+
     /// Goes back after a clock that was ahead: what lies in the future is dropped.
     pub(crate) fn rewind(&mut self, now: Timestamp) {
         self.days.retain(|day| day.day < now.day());

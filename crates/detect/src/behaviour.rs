@@ -15,7 +15,7 @@ use crate::baseline::{Baseline, octaves, price_octaves};
 use crate::engine::Prompts;
 use crate::features::Features;
 use crate::known::{Novelty, dimension};
-use crate::math::{exp, ln};
+use crate::math::{exp, ln, print};
 use crate::sizes;
 
 /// Kinds of reconnaissance, as bits.
@@ -142,6 +142,9 @@ pub(crate) struct Acts {
     later_known: u32,
     later_strange: u32,
     models: Few,
+    /// Last messages, and requests that had one.
+    asks: Few,
+    asked: u32,
     hour: u32,
     hour_requests: u32,
     hour_cost: NanoUsd,
@@ -182,6 +185,8 @@ impl Acts {
         later_known: 0,
         later_strange: 0,
         models: Few::EMPTY,
+        asks: Few::EMPTY,
+        asked: 0,
         hour: 0,
         hour_requests: 0,
         hour_cost: NanoUsd::ZERO,
@@ -199,6 +204,10 @@ impl Acts {
         self.hour_requests = self.hour_requests.saturating_add(1);
         self.peak_requests = self.peak_requests.max(self.hour_requests);
         self.note_prompt(seen);
+        if request.shape.prompt != 0 {
+            self.asks.note(print(request.shape.prompt));
+            self.asked = self.asked.saturating_add(1);
+        }
         if seen.features.model != 0 {
             let unknown = seen.novelty.has(dimension::MODEL);
             if unknown && self.models.note(seen.features.model) && self.models.distinct >= 4 {
@@ -301,6 +310,17 @@ impl Acts {
         sizes::price_nats(mean - key)
     }
 
+    /// Evidence in how often it says the same: honest programs that check, measure or report on schedule ask the same
+    /// again and again, a thief has no use for an answer that he has.
+    fn repeat_nats(&self) -> f64 {
+        let distinct = f64::from(u32::from(self.asks.distinct).min(self.asked));
+        let (again, other) = (f64::from(self.asked) - distinct, (distinct - 1.0).max(0.0));
+        // How much likelier the messages are from somebody who repeats himself than from somebody who does not.
+        let repeats = exp((again * ln(0.9 / 0.03) + other * ln(0.1 / 0.97)).clamp(-20.0, 20.0));
+        let mixed = |share: f64| share * repeats + 1.0 - share;
+        ln(mixed(REPEATING_THIEVES) / mixed(REPEATING_HONEST))
+    }
+
     /// Distinct kinds of reconnaissance.
     pub(crate) const fn recon_kinds(&self) -> u32 {
         self.recon.count_ones()
@@ -329,6 +349,7 @@ impl Acts {
         let probing = f64::from(kinds.saturating_sub(1)) * 0.7;
         Factors {
             prompt: f64::from(self.prompt),
+            repeat: self.repeat_nats(),
             model: f64::from(self.model),
             error: error_nats(self.errors, self.answered),
             size: self.size_nats(baseline),
@@ -350,6 +371,11 @@ impl Acts {
         (self.templates.distinct, self.prompts)
     }
 
+    /// Distinct last messages, and requests that had one.
+    pub(crate) const fn asks(&self) -> (u16, u32) {
+        (self.asks.distinct, self.asked)
+    }
+
     /// Distinct models the key did not know.
     pub(crate) const fn unknown_models(&self) -> u16 {
         self.models.distinct
@@ -367,6 +393,9 @@ const HOURS: (f64, f64) = (-8.0, 8.0);
 /// Three benign newcomers of ten keep no hours, and seven thieves of ten.
 const NO_HOURS: f64 = 0.3;
 const RECON_MAX: f64 = 2.1;
+/// Shares of those who ask the same again and again.
+const REPEATING_HONEST: f64 = 0.25;
+const REPEATING_THIEVES: f64 = 0.03;
 const TOTAL: (f64, f64) = (-4.0, 8.0);
 /// What a burst may be worth, in nats.
 const VOLUME_MAX: f64 = 4.5;
@@ -383,23 +412,27 @@ fn hours_nats(nats: f64) -> f64 {
     ln(((1.0 - NO_HOURS) * any + NO_HOURS) / (NO_HOURS * any + 1.0 - NO_HOURS))
 }
 
-/// A newcomer's busiest hour against the key's, as a likelihood ratio. A benign newcomer's tail falls like
-/// `x^-1.3` from half the key's busiest hour on, and one thief in three takes what he can, anything up to 300 times;
-/// both are assumptions.
+/// Share of thieves who take what they can, anything up to so many times the key's busiest hour.
+const TAKES: f64 = 0.5;
+const TAKES_MAX: f64 = 300.0;
+
+/// A newcomer's busiest hour against the key's, as a likelihood ratio. Of benign newcomers one in four ever comes to half
+/// the key's busiest hour, and from there on the tail falls like `x^-1.5`, a little steeper than that of the steps that
+/// keys make themselves ([`crate::surge`]). Both are assumptions. To be quiet is no evidence for the owner.
 fn excess(ratio: f64) -> f64 {
-    const SLOPE: f64 = 1.3;
+    const REACHES: f64 = 0.25;
+    const SLOPE: f64 = 1.5;
     if ratio <= 1.0 || ratio.is_nan() {
         return 1.0;
     }
     // Densities on the logarithmic scale.
-    let benign = SLOPE * libm::pow(ratio.min(1e4) / 0.5, -SLOPE);
-    let thief = 1.0 / ln(300.0);
-    0.67 + 0.33 * thief / benign
+    let benign = REACHES * SLOPE * libm::pow(ratio.min(1e4) / 0.5, -SLOPE);
+    let thief = 1.0 / ln(TAKES_MAX);
+    1.0 - TAKES + TAKES * thief / benign
 }
 
 /// The same of a thief in disguise: one in ten of those takes what he can.
 fn quiet_nats(volume: f64) -> f64 {
-    const TAKES: f64 = 0.33;
     ln(0.9 + 0.1 * (exp(volume) - (1.0 - TAKES)) / TAKES).max(0.0)
 }
 
@@ -407,6 +440,7 @@ fn quiet_nats(volume: f64) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Factors {
     pub(crate) prompt: f64,
+    pub(crate) repeat: f64,
     pub(crate) model: f64,
     pub(crate) error: f64,
     pub(crate) size: f64,
@@ -424,6 +458,7 @@ impl Factors {
     pub(crate) fn total(&self, disguised: bool) -> f64 {
         let alike = |nats: f64| if disguised { nats.max(0.0) } else { nats };
         let sum = self.prompt
+            + self.repeat
             + alike(self.model)
             + alike(self.error)
             + alike(self.size)
@@ -435,3 +470,6 @@ impl Factors {
         sum.clamp(TOTAL.0, TOTAL.1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod appraise;
 mod feedback;
 mod judge;
 mod observe;
+mod volume;
 
 use tokenwatch_model::time::Timestamp;
 
@@ -120,20 +121,25 @@ pub(crate) struct Rates<'a> {
 impl Rates<'_> {
     /// Once in how many days a benign newcomer of these types appears.
     pub(crate) fn days(&self, levels: Levels) -> f64 {
-        self.days_given(levels, &Prompts::default())
+        self.days_given(levels, &Prompts::default(), 1.0)
     }
 
     /// The same for a newcomer who asked like this. Newcomers of the key's own churn, a new block of its pool
     /// or a colleague on the road, mostly ask what the key asks; a new workload has prompts of its own. So
     /// requests tell the two apart, and what is left of the rate is that of the ones who ask likewise.
-    pub(crate) fn days_given(&self, levels: Levels, prompts: &Prompts) -> f64 {
+    /// `own_volume` is how much likelier its volume is from one of the key's own than from a thief.
+    pub(crate) fn days_given(&self, levels: Levels, prompts: &Prompts, own_volume: f64) -> f64 {
         let (mut own, mut common) = (0.0, 0.0);
         let Youth { people, beside_people, machines } = self.youth;
         for (place, ((share, m), cohort)) in self.weights.iter().zip(&self.priors.cohorts).enumerate() {
             if *share > 0.0 {
                 let (met, set_up) =
                     if place >= PEOPLE { (people, beside_people) } else { (machines, machines) };
-                own += share * cohort.own(levels, m) * prompts.own_factor(cohort.strange_prompts(m)) * met;
+                own += share
+                    * cohort.own(levels, m)
+                    * prompts.own_factor(cohort.strange_prompts(m))
+                    * own_volume
+                    * met;
                 common += share * cohort.common(levels) * set_up;
             }
         }

@@ -13,6 +13,7 @@ use crate::priors::Levels;
 use crate::siblings;
 use crate::slot::Slot;
 use crate::software;
+use crate::surge::Surge;
 
 /// Reasons weaker than this, in nats, are not worth a line.
 const WORTH_SAYING: f64 = 0.15;
@@ -224,6 +225,7 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
             "its prompts repeat, or are this key's own".to_owned()
         }
     });
+    say(factors.repeat, &|| repeat_words(acts.asks(), factors.repeat));
     say(factors.model, &|| {
         if factors.model > 0.0 {
             format!("keeps calling models this key never used ({} so far)", acts.unknown_models())
@@ -259,6 +261,13 @@ fn behaviour_reasons(slot: &Slot, novelty: Novelty, weight: &Weight) -> Vec<Reas
         format!("it is active at hours when this key {when} is")
     });
     reasons
+}
+
+fn repeat_words((asks, asked): (u16, u32), nats: f64) -> String {
+    if nats > 0.0 {
+        return "hardly ever asks the same twice".to_owned();
+    }
+    format!("asks the same again and again ({asks} different last messages in {asked} requests)")
 }
 
 /// What its prompts are about and after.
@@ -315,6 +324,26 @@ pub(crate) fn crowd(
         reasons: vec![Reason { nats: ln(score), what }],
         actor: Some(crowd.actor(request.key, latest)),
         events: appraisal.slot.recent.clone(),
+    }
+}
+
+/// A finding about an hour of the whole key.
+pub(crate) fn surge(surge: &Surge, tier: Tier, score: f64, request: &RequestContext) -> Finding {
+    let Surge { requests, cost, busiest, dearest, .. } = surge;
+    let what = format!(
+        "{requests} requests for {cost} in this hour; the busiest hour before had {busiest}, the dearest cost {dearest}"
+    );
+    Finding {
+        rule: "key_surge".into(),
+        key: request.key,
+        time: request.time,
+        severity: severity(tier),
+        tier,
+        once_in_days: score,
+        summary: format!("{what}. An honest key does that once in {}.", days(score)),
+        reasons: vec![Reason { nats: ln(score), what }],
+        actor: None,
+        events: vec![request.id],
     }
 }
 

@@ -24,8 +24,9 @@
 //!
 //! What it cannot see: a theft that looks like a benign new workload cannot be found at a false-alarm rate
 //! below the rate of such workloads, and a thief on the owner's own network with the owner's client and
-//! prompts is the owner as far as traffic can tell. Volume alone never alerts: on real clean traffic the
-//! volume rules fire on 6 to 13 % of key-days, so rules only give notices.
+//! prompts is the owner as far as traffic can tell. Volume alone hardly ever alerts: on real clean traffic the
+//! volume rules fire on 6 to 13 % of key-days, so rules only give notices, and at the default budget an hour must
+//! go some hundred times beyond every hour before it, in requests and in money.
 
 mod baseline;
 mod behaviour;
@@ -58,6 +59,7 @@ mod slot;
 mod software;
 mod standing;
 mod state;
+mod surge;
 mod view;
 mod windows;
 

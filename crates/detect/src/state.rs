@@ -17,7 +17,7 @@ use crate::windows::Windows;
 
 /// First byte of the encoding. A new layout gets a new byte; old bytes are refused, and the key relearns
 /// from the journal.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Trusted and stolen contexts kept per key.
 const SAID_MAX: usize = 16;
 /// Events may come so late and still count into the current windows.

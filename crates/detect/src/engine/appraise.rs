@@ -5,6 +5,7 @@ use tokenwatch_model::finding::Tier;
 use tokenwatch_model::network::NetworkKind;
 use tokenwatch_model::time::{DAY, Timestamp};
 
+use super::volume::own_volume;
 use super::{Engine, InFlight};
 use crate::baseline::Baseline;
 use crate::behaviour::{Factors, Seen};
@@ -163,7 +164,8 @@ impl Engine {
         // Otherwise everything about it has become the key's own since.
         if is_newcomer(novelty) {
             let rates = self.rates(state, profile, slot.first_seen);
-            rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts()) / honest;
+            let own_volume = own_volume(baseline, slot, now);
+            rarity = rates.days_given(novelty.levels, &slot.acts.later_prompts(), own_volume) / honest;
             let outside = rarity * exp(kind + software + circulation);
             for (way, mass) in rates.ways(novelty.levels) {
                 let total = factors.total(way.disguised) + content.total(way.disguised);

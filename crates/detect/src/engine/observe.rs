@@ -84,6 +84,7 @@ impl Engine {
         }
         if timeliness == Timeliness::Current {
             self.observe_rules(state, profile, event, &features, novelty, &mut findings);
+            self.observe_volume(state, profile, event, &mut findings);
             if lesson != Lesson::Nothing {
                 learn_volume(state, event);
             }

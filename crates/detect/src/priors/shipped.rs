@@ -34,6 +34,16 @@ fn causes() -> Vec<Cause> {
                 template: [0.95, 0.05],
             },
         },
+        // The key's own prompts from another machine by a plain tool: a load test, a comparison of models, a script.
+        Cause {
+            rate: 1.0 / 400.0,
+            law: Law {
+                source: [0.2, 0.1, 0.35, 0.1, 0.2, 0.05],
+                client: [0.35, 0.10, 0.05, 0.50],
+                usage: [0.98, 0.02, 0.0],
+                template: [1.0, 0.0],
+            },
+        },
     ]
 }
 
@@ -151,5 +161,5 @@ pub(super) fn tables() -> FleetPriors {
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
-    FleetPriors { version: 3, cohorts, ways: ways() }
+    FleetPriors { version: 4, cohorts, ways: ways() }
 }

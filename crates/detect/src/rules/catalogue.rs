@@ -167,6 +167,18 @@ static NEWCOMER_CROWD: About = About {
     nist: &["MEASURE 2.7", "MANAGE 2.4", "MANAGE 4.1"],
     ..about("newcomer_crowd", 19, "Unknown callers from many networks at once", Severity::High)
 };
+/// Code of the surge channel, which is no rule: what it says is evidence in days.
+pub(crate) const SURGE: u8 = 21;
+static KEY_SURGE: About = About {
+    atlas: &[COST_HARVESTING],
+    nist: &["MEASURE 2.7", "MANAGE 2.4", "MANAGE 4.1"],
+    ..about(
+        "key_surge",
+        SURGE,
+        "An hour far beyond every hour before, rarer than the key's false-alarm budget",
+        Severity::High,
+    )
+};
 /// Code 30: those below are left for rules about one key.
 static MANY_OWNERS: About = About {
     atlas: &[ACTIVE_SCANNING, VALID_ACCOUNTS, UNSECURED_CREDENTIALS],
@@ -198,5 +210,5 @@ pub(crate) static RULES: [&dyn Rule; 17] = [
 /// Everything a finding's `rule` can name.
 pub fn catalogue() -> Vec<&'static About> {
     let rules = RULES.iter().map(|rule| rule.about());
-    rules.chain([&CANARY_KEY, &NEWCOMER, &NEWCOMER_CROWD, &MANY_OWNERS]).collect()
+    rules.chain([&CANARY_KEY, &NEWCOMER, &NEWCOMER_CROWD, &KEY_SURGE, &MANY_OWNERS]).collect()
 }

@@ -1,7 +1,6 @@
 //! A key's volume as two series: requests and money in ten minutes, each judged by [`Series`].
 //!
-//! A candidate channel, not part of the layered detector: volume alone finds few thefts at the false-alarm rates that
-//! people bear, because honest keys burst. Square roots are taken, which makes the noise of counts even; 5 requests or
+//! A method beside the layered detector, whose own channel of volume is simpler ([`crate::surge`]). Square roots are taken, which makes the noise of counts even; 5 requests or
 //! 2 cents more than never are nothing special.
 //!
 //! Invariants: ten minutes are scored when an event shows that they are over; silence is told to the series, at most

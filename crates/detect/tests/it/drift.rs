@@ -119,7 +119,7 @@ fn a_stranger_who_is_noticed_teaches_nothing_for_a_week_and_belongs_to_the_key_u
 #[test]
 fn a_thief_who_is_like_a_new_machine_of_the_owner_is_not_seen_and_does_no_harm_to_the_owner() {
     // The limit that is stated: same cloud, same software, same prompts is the owner as far as traffic can tell, and
-    // volume alone never alerts. Budgets bound what it costs.
+    // volume alone hardly ever alerts. Budgets bound what it costs.
     for workload in ALL {
         let mut story = check(workload, 33, Mode::Enforce, (60, 1.03), Some(twin));
         let outcome = &story.outcome;

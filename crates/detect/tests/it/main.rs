@@ -14,4 +14,5 @@ mod story;
 mod thefts;
 mod thieves;
 mod time;
+mod volume;
 mod world;

@@ -221,14 +221,14 @@ fn owners_are_served_while_the_thief_is_refused() {
         let now = day(30).plus(i * MINUTE);
         assert_eq!(key.pass(&stranger(now)).0, Decision::Refuse);
         assert_eq!(key.pass(&usual(now)).0, Decision::Forward);
-        // The owner may even change its prompt, its model and its version meanwhile.
+        // The owner may even change its prompt, its model and its version meanwhile, and call far more than ever.
         let changed = Call {
             template: 0x2222,
             model: "gpt-5",
             agent: Agent { version: "1.53.0".into(), ..sdk() },
             ..usual(now)
         };
-        assert_eq!(key.pass(&changed).0, Decision::Forward);
+        assert_ne!(key.pass(&changed).0, Decision::Refuse);
     }
 }
 
