@@ -30,7 +30,7 @@ use crate::pool::{ExchangeError, Pool};
 use crate::refuse::{Stop, refuse, report_cut, upstream_failed};
 use crate::settings::{Credential, Provider, Settings, credential_field};
 use crate::strict::{is_hop_or_override, named_in_connection};
-use crate::ticket::{Consumed, Ticket};
+use crate::ticket::{Consumed, Open, Ticket};
 
 /// An admitted request.
 pub(crate) struct Outbound {
@@ -375,10 +375,10 @@ async fn pass_on(sent: Sent, mut ticket: Ticket, response: Response<Inflow>) -> 
     }
     if sent.scope_filters_models && sent.entry.policy.scope.models.is_some() && response.status().is_success()
     {
-        return crate::lists::filtered_models(&sent.entry, ticket, response).await;
+        return crate::lists::filtered_models(&sent.entry, &sent.admitted, ticket, response).await;
     }
     if let Some(base) = sent.results_base.as_deref().filter(|_| is_json(&response)) {
-        return crate::lists::own_results_url(base, ticket, response).await;
+        return crate::lists::own_results_url(base, &sent.admitted, ticket, response).await;
     }
     let (tap, stream) = make_tap(&sent, &response);
     let (mut head, body) = response.into_parts();
@@ -386,7 +386,7 @@ async fn pass_on(sent: Sent, mut ticket: Ticket, response: Response<Inflow>) -> 
     clean_answer(&mut head.headers, keeps_length);
     let Some(open) = ticket.get() else { return Response::new(AnswerBody::Whole(None)) };
     open.status = head.status.as_u16();
-    let overhead_us = (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us);
+    let overhead_us = overhead_us(open);
     add_own_headers(&mut head.headers, ticket.id(), overhead_us, &sent.admitted);
     let back = Return { pool: sent.pool, provider: sent.provider };
     let mut passing = Passing::new(PassingParts {
@@ -446,7 +446,17 @@ static TOKENS_ROOM: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-fn add_own_headers(headers: &mut HeaderMap, id: RequestId, overhead_us: u64, admitted: &Admission) {
+/// Time the gateway itself took so far.
+pub(crate) fn overhead_us(open: &Open) -> u64 {
+    (open.started.elapsed().as_micros() as u64).saturating_sub(open.provider_us)
+}
+
+pub(crate) fn add_own_headers(
+    headers: &mut HeaderMap,
+    id: RequestId,
+    overhead_us: u64,
+    admitted: &Admission,
+) {
     headers.reserve(8);
     if let Ok(id) = HeaderValue::from_bytes(&id.to_ascii()) {
         headers.insert(&REQUEST_ID, id);

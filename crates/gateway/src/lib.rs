@@ -13,6 +13,7 @@
 //! * No SQL, no vendor clients, no clock but the port's for anything that is recorded.
 
 mod answer;
+mod batch;
 mod body;
 mod breaker;
 mod clamp;

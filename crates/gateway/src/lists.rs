@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
-use http::{HeaderName, Response};
 use http_body::Body;
 
 use tokenwatch_model::outcome::UpstreamFailure;
 use tokenwatch_wire::encoding::Encoding;
 
 use crate::answer::{AnswerBody, consumed_by_batch};
-use crate::forward::clean_answer;
+use crate::forward::{add_own_headers, clean_answer, overhead_us};
 use crate::line::Inflow;
-use crate::path::own_answer;
+use crate::path::{Admission, own_answer};
 use crate::refuse::upstream_failed;
 use crate::registry::KeyEntry;
 use crate::ticket::{Consumed, Ticket};
@@ -27,6 +27,7 @@ const LIST_BYTES_MAX: usize = 8 << 20;
 /// The provider's list of models without those the key may not use.
 pub(crate) async fn filtered_models(
     entry: &KeyEntry,
+    admitted: &Admission,
     ticket: Ticket,
     response: Response<Inflow>,
 ) -> Response<AnswerBody> {
@@ -39,7 +40,7 @@ pub(crate) async fn filtered_models(
     };
     // What is no list can not be filtered, and so must not be shown.
     match filtered {
-        Some(filtered) => answer(head, filtered.into(), ticket, Consumed::default()),
+        Some(filtered) => answer(head, filtered.into(), admitted, ticket, Consumed::default()),
         None => upstream_failed(ticket, UpstreamFailure::Garbage, Consumed::default()),
     }
 }
@@ -48,6 +49,7 @@ pub(crate) async fn filtered_models(
 /// provider.
 pub(crate) async fn own_results_url(
     base: &str,
+    admitted: &Admission,
     mut ticket: Ticket,
     response: Response<Inflow>,
 ) -> Response<AnswerBody> {
@@ -56,7 +58,7 @@ pub(crate) async fn own_results_url(
         Ok(plain) => {
             let rewritten = tokenwatch_wire::models::rewrite_results_url(&plain, base);
             let consumed = consumed(&mut ticket, &head);
-            answer(head, rewritten.map_or(plain, Bytes::from), ticket, consumed)
+            answer(head, rewritten.map_or(plain, Bytes::from), admitted, ticket, consumed)
         }
         Err(failure) => {
             // The batch may have been made all the same.
@@ -71,15 +73,19 @@ fn consumed(ticket: &mut Ticket, head: &Parts) -> Consumed {
     ticket.get().map_or_else(Consumed::default, |open| consumed_by_batch(&open.context, status))
 }
 
-fn answer(mut head: Parts, body: Bytes, ticket: Ticket, consumed: Consumed) -> Response<AnswerBody> {
-    let id = ticket.id().to_string();
+fn answer(
+    mut head: Parts,
+    body: Bytes,
+    admitted: &Admission,
+    mut ticket: Ticket,
+    consumed: Consumed,
+) -> Response<AnswerBody> {
+    let (id, overhead_us) = (ticket.id(), ticket.get().map_or(0, |open| overhead_us(open)));
     let mut answer = own_answer(ticket, head.status, body, consumed);
     clean_answer(&mut head.headers, false);
     head.headers.remove(CONTENT_ENCODING);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        head.headers.insert(HeaderName::from_static("x-tokenwatch-request-id"), id);
-    }
+    add_own_headers(&mut head.headers, id, overhead_us, admitted);
     *answer.headers_mut() = head.headers;
     answer
 }

@@ -34,7 +34,7 @@ use crate::settings::{HttpLimits, Settings};
 use crate::source::Peer;
 use crate::target::{Target, guess_dialect};
 use crate::ticket::{Consumed, Ticket};
-use crate::{credential, drill, health, strict};
+use crate::{batch, credential, drill, health, strict};
 
 const NOT_REHEARSED: &str = "a drill rehearses requests with JSON bodies only";
 
@@ -78,7 +78,7 @@ pub(crate) async fn answer(
         return Box::pin(crate::tunnel::open(settings, pool, ticket, heard, parts, upgrade)).await;
     }
     let (parts, body) = request.into_parts();
-    let prepared = match prepare(&settings, &mut ticket, &heard, &parts, body).await {
+    let prepared = match prepare(&settings, &pool, &mut ticket, &heard, &parts, body).await {
         Ok(prepared) => prepared,
         Err(stop) => return refuse(&settings, ticket, stop),
     };
@@ -181,6 +181,7 @@ pub(crate) struct Prepared {
 
 async fn prepare(
     settings: &Settings,
+    pool: &Pool,
     ticket: &mut Ticket,
     heard: &Heard,
     parts: &Parts,
@@ -209,7 +210,37 @@ async fn prepare(
     if heard.target.body == BodyKind::None && !bytes.is_empty() {
         return Err(Stop::because(Refusal::BadBody, "this call takes no body"));
     }
-    prepare_json(settings, ticket, heard, &parts.headers, bytes, limits.bytes_max)
+    let mut prepared = prepare_json(settings, ticket, heard, &parts.headers, bytes, limits.bytes_max)?;
+    if batch::is_made_of_a_file(heard, &parts.method) {
+        prepared.ask = price_file(settings, pool, ticket, heard, &prepared.body).await?;
+    }
+    Ok(prepared)
+}
+
+/// The worst case of an OpenAI batch, from the file it is made of.
+async fn price_file(
+    settings: &Settings,
+    pool: &Pool,
+    ticket: &mut Ticket,
+    heard: &Heard,
+    body: &OutBody,
+) -> Result<Ask, Stop> {
+    let OutBody::Whole(Some(bytes)) = body else {
+        return Err(Stop::because(Refusal::BadBody, "a batch needs a body"));
+    };
+    let totals = batch::read(settings, pool, heard, bytes).await?;
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    let unlimited = settings.reserve_output_tokens.saturating_mul(totals.outputs_unlimited);
+    let output = totals.output_tokens_stated.saturating_add(unlimited);
+    let prices_as = &heard.target.provider.prices_as;
+    if let [first, further @ ..] = totals.models.as_slice() {
+        open.price = batch_price(settings, prices_as, settings.prices.find(prices_as, first), further);
+        open.context.model = first.clone();
+    }
+    open.context.input_tokens_estimate = totals.input_tokens;
+    open.context.output_tokens_max = output;
+    open.context.cost_worst = tokenwatch_wire::price::worst_case(totals.input_tokens, output, &open.price.0);
+    Ok(Ask { tokens: totals.input_tokens.saturating_add(output), cost: open.context.cost_worst })
 }
 
 fn body_limits(http: &HttpLimits, bytes_max: u64) -> BodyLimits {
@@ -316,7 +347,7 @@ fn take_parsed(
     context.output_tokens_max = parsed.output_tokens_max;
     let provider = &heard.target.provider;
     open.price = settings.prices.find(&provider.prices_as, &open.context.model);
-    // What an OpenAI batch consumes stands in a file that nobody here reads.
+    // What an OpenAI batch consumes stands in a file, see `price_file`.
     let is_unread = open.context.endpoint == Endpoint::Batches && provider.dialect == Dialect::OpenAi;
     if !consumes_tokens(open.context.endpoint) || is_unread {
         return Ask { tokens: 0, cost: Default::default() };

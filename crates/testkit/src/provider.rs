@@ -41,6 +41,7 @@ mod anthropic;
 mod ask;
 mod directives;
 mod failure;
+mod files;
 mod headers;
 mod line;
 mod openai;

@@ -7,6 +7,7 @@
 //! * Bytes that pass through are never re-serialised: what is changed is spliced, the rest is forwarded as it came.
 
 pub mod answer;
+pub mod batch;
 pub mod client;
 pub mod encoding;
 pub mod models;

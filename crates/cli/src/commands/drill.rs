@@ -103,6 +103,8 @@ pub(crate) struct ListArgs {
 const KEPT_DAYS: u64 = 8;
 /// Most of the key's requests that are looked at, the latest.
 const KEPT_MAX: usize = 200_000;
+/// Requests within at least a day from which on a key has a normal.
+const LEARNED_REQUESTS: usize = 30;
 /// How long a page may take to arrive.
 const PAGE_WAIT: Duration = Duration::from_secs(15);
 /// Exit code when something is not as it must be.
@@ -204,7 +206,7 @@ fn rehearse(common: &Common, args: &RunArgs) -> anyhow::Result<ExitCode> {
         kept_requests: kept.len(),
         kept_days: kept.first().map_or(0.0, |first| now.since(first.request.time) as f64 / DAY as f64),
         thefts: Vec::new(),
-        inventory: inventory(&key, owner.as_ref(), mode),
+        inventory: inventory(&key, owner.as_ref(), mode, is_learned(&kept, now)),
         mean_seconds_to_detection: None,
         mean_seconds_to_refusal: None,
         thief_usd: 0.0,
@@ -272,8 +274,13 @@ fn paged(store: &Store, incident: IncidentId) -> anyhow::Result<Check> {
     }
 }
 
+/// Whether there is a normal to compare a thief with: the engine judges nobody on a key before that.
+fn is_learned(kept: &[UsageEvent], now: Timestamp) -> bool {
+    kept.len() >= LEARNED_REQUESTS && kept.first().is_some_and(|first| now.since(first.request.time) >= DAY)
+}
+
 /// What somebody needs of the key at 3 a.m.
-fn inventory(key: &Key, owner: Option<&Owner>, mode: Mode) -> Vec<Check> {
+fn inventory(key: &Key, owner: Option<&Owner>, mode: Mode, is_learned: bool) -> Vec<Check> {
     let budgets = &key.policy.budgets;
     let has_budget = budgets.day.is_some() || budgets.month.is_some() || budgets.total.is_some();
     let owners = owner.map(|owner| &owner.defaults.budgets);
@@ -285,6 +292,13 @@ fn inventory(key: &Key, owner: Option<&Owner>, mode: Mode) -> Vec<Check> {
         what: if is_good { good } else { bad }.to_owned(),
     };
     vec![
+        line(
+            "learned",
+            is_learned,
+            "was used for long enough to have a normal",
+            "was hardly used yet: whoever calls in its first day and its first thirty requests defines it, so no thief is \
+             found; until then its scope, limits and budgets protect it",
+        ),
         line("owner", owner.is_some(), "has an owner", "has no owner: nobody is paged for it"),
         line(
             "on_call",

@@ -169,6 +169,16 @@ fn a_drill_needs_a_key_that_is_used_and_free() {
     };
     refused("unused", &[], "made no request in the last 8 days");
     refused("nobody", &[], "nobody");
+    // A key of today has no normal, and the drill says so rather than blame the detector.
+    let fresh = place.issue("fresh", &[]);
+    for request in stolen.owner.iter().take(5) {
+        server.client().send_sim(request, &fresh);
+    }
+    let young = wait_for("events of a new key", || {
+        let done = drill(&place, &server, "fresh", &["--theft", "recon"]);
+        (!done.stderr.contains("made no request")).then_some(done)
+    });
+    assert!(young.code == 3 && young.stdout.contains("warning learned"), "{young:?}");
     refused("search-prod", &["--theft", "resail"], "\"resail\" is none of all");
     stolen.steal(&server);
     wait_for("an incident", || {

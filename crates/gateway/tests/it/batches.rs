@@ -98,3 +98,85 @@ fn looking_at_a_batch_costs_nothing_however_often() {
         assert_eq!(events.iter().map(|event| event.cost).sum::<NanoUsd>(), booked);
     }
 }
+
+const FILE_BATCHES: &str = "/v1/batches";
+
+/// A key that may make OpenAI batches of `models`, and the id of a file of requests that it uploaded.
+fn uploaded(total: Option<NanoUsd>, endpoints: &[Endpoint], lines: &[Value]) -> (Rig, Secret, String) {
+    let rig = Rig::start(Setup { reserve_output_tokens: 1_000, ..Setup::default() });
+    let scope = Scope {
+        endpoints: Some([endpoints, &[Endpoint::Batches, Endpoint::Files, Endpoint::Models]].concat()),
+        models: Some(vec!["gpt-4o*".into(), "".into()]),
+        ..Scope::default()
+    };
+    let budgets = Budgets { total, ..Budgets::default() };
+    let secret = rig.add_key(1, Policy { scope, budgets, ..Policy::default() });
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let form = format!(
+        "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\ncontent-disposition: form-data; \
+         name=\"file\"; filename=\"f\"\r\n\r\n{}\r\n--b--\r\n",
+        lines.join("\n")
+    );
+    let request = http::Request::post("/v1/files")
+        .header("authorization", format!("Bearer {}", secret.expose()))
+        .header("content-type", "multipart/form-data; boundary=b")
+        .body(http_body_util::Full::from(form.into_bytes()));
+    let answer = rig.run(rig.client.send_http(request.unwrap())).unwrap();
+    let file: Value = serde_json::from_slice(&answer.body).unwrap();
+    let id = file["id"].as_str().unwrap_or_else(|| panic!("{file}")).to_owned();
+    rig.event();
+    (rig, secret, id)
+}
+
+fn line(model: &str, limit: u64) -> Value {
+    let mut body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+    if limit > 0 {
+        body["max_tokens"] = json!(limit);
+    }
+    json!({"custom_id": "r", "method": "POST", "url": "/v1/chat/completions", "body": body})
+}
+
+fn make_of(rig: &Rig, secret: &Secret, file: &str) -> Answer {
+    let body = json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    rig.run(rig.client.send_http(post(FILE_BATCHES, &body, secret.expose(), &[]))).unwrap()
+}
+
+#[test]
+fn a_batch_of_a_file_is_booked_at_the_worst_case_of_its_lines() {
+    let lines = [line("gpt-4o", 100), line("gpt-4o-mini", 20), line("gpt-4o", 0)];
+    let (rig, secret, file) = uploaded(None, &[Endpoint::ChatCompletions], &lines);
+    let made = make_of(&rig, &secret, &file);
+    assert_eq!(made.status, 200, "{}", made.text());
+    let event = rig.events(2).remove(1);
+    assert_eq!((event.request.endpoint, event.request.model.as_str()), (Endpoint::Batches, "gpt-4o"));
+    assert_eq!((event.usage.output, event.usage_source), (1_120, UsageSource::Estimated));
+    assert_eq!(event.cost, NanoUsd((event.usage.input * INPUT).div_ceil(2) + 1_120 * OUTPUT / 2));
+    rig.check_settled(1, &secret);
+}
+
+#[test]
+fn a_batch_of_a_file_is_held_by_the_budget() {
+    let room = NanoUsd(1_000 * OUTPUT / 2);
+    let (rig, secret, file) = uploaded(Some(room), &[Endpoint::ChatCompletions], &[line("gpt-4o", 5_000)]);
+    assert_eq!(error_code(&make_of(&rig, &secret, &file).body), "budget_total");
+}
+
+#[test]
+fn a_file_that_can_not_be_priced_makes_no_batch() {
+    let chat = [Endpoint::ChatCompletions];
+    let (rig, secret, _) = uploaded(None, &chat, &[line("gpt-4o", 5)]);
+    let before = rig.mock.requests();
+    for wrong in ["file-none", "../models", ""] {
+        assert_eq!(make_of(&rig, &secret, wrong).status, 400, "{wrong}");
+    }
+    assert_eq!(rig.mock.requests(), before + 1, "the file was asked for, and no batch was made");
+    let check = |endpoints: &[Endpoint], lines: &[Value], status: u16| {
+        let (rig, secret, file) = uploaded(None, endpoints, lines);
+        let answer = make_of(&rig, &secret, &file);
+        assert_eq!(answer.status, status, "{}", answer.text());
+        rig.check_settled(1, &secret);
+    };
+    check(&chat, &[json!({"custom_id": "r"})], 400);
+    check(&chat, &[line("gpt-4o", 5), line("o4-mini", 5)], 403);
+    check(&[], &[line("gpt-4o", 5)], 403);
+}

@@ -4,14 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::{Method, Response, StatusCode};
-use memchr::memmem;
 use serde_json::Value;
 
 use super::answer::{Call, json, quoted};
 use super::ask::{Ask, Refused, Tokens};
 use super::reply::Reply;
 use super::sse::{Sse, compress_whole};
-use super::{realtime, responses, text};
+use super::{files, realtime, responses, text};
 
 /// `created` of every object: the mock reads no clock. 2026-01-01.
 pub(crate) const CREATED: u64 = 1_767_225_600;
@@ -38,7 +37,9 @@ pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
         (&Method::POST, "embeddings") => embeddings(&call),
         (&Method::POST, "moderations") => moderations(&call),
         (&Method::POST, "images/generations") => images(&call),
-        (&Method::POST, "files") => files(&call),
+        (&Method::POST, "files") => files::upload(&call),
+        (&Method::GET, path) if path.starts_with("files/") => files::content(&call, path),
+        (&Method::POST, "batches") => files::batch(&call),
         (&Method::GET, "realtime") => realtime::upgrade(call),
         (&Method::GET, "models") => Ok(json(StatusCode::OK, model_list())),
         (&Method::GET, path) if path.starts_with("models/") => model(&path["models/".len()..]),
@@ -286,27 +287,6 @@ fn images(call: &Call<'_>) -> Result<Response<Reply>, Refused> {
             r#"{{"created":{CREATED},"data":[{{"b64_json":"{}"}}],"usage":{{"input_tokens":{input},"input_tokens_details":{{"text_tokens":{input},"image_tokens":0}},"output_tokens":{output},"total_tokens":{}}}}}"#,
             STANDARD.encode(b"mock image"),
             input.saturating_add(output)
-        ),
-    ))
-}
-
-/// Takes a `multipart/form-data` upload; the file's content is not looked at.
-fn files(call: &Call<'_>) -> Result<Response<Reply>, Refused> {
-    const PURPOSES: [&str; 6] = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"];
-    let field = memmem::find(call.body, b"name=\"purpose\"")
-        .ok_or((StatusCode::BAD_REQUEST, "'purpose' is a required property"))?;
-    let after = call.body.get(field..).unwrap_or_default();
-    let value = memmem::find(after, b"\r\n\r\n").and_then(|at| after.get(at + 4..)).unwrap_or_default();
-    let purpose = PURPOSES
-        .into_iter()
-        .find(|purpose| value.strip_prefix(purpose.as_bytes()).is_some_and(|rest| rest.starts_with(b"\r\n")))
-        .ok_or((StatusCode::BAD_REQUEST, "'purpose' is not one of the known purposes"))?;
-    Ok(styled(
-        call,
-        format!(
-            r#"{{"id":"file-mock{:012}","object":"file","bytes":{},"created_at":{CREATED},"expires_at":null,"filename":"upload","purpose":"{purpose}","status":"processed"}}"#,
-            call.number,
-            call.body.len()
         ),
     ))
 }

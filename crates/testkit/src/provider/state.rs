@@ -15,8 +15,10 @@ use super::directives::Directives;
 use super::seen::SeenLog;
 use super::{MockConfig, anthropic};
 
-/// How many message batches are kept.
+/// How many message batches, and how many files, are kept.
 const BATCHES_MAX: usize = 64;
+/// Longest file that is kept.
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 pub(crate) struct State {
     config: MockConfig,
@@ -24,6 +26,7 @@ pub(crate) struct State {
     requests: AtomicU64,
     abandoned: Arc<AtomicU64>,
     batches: Mutex<VecDeque<anthropic::Batch>>,
+    files: Mutex<VecDeque<(String, Bytes)>>,
     /// Closed when the provider is gone: tunnels end then.
     alive: watch::Sender<()>,
 }
@@ -36,6 +39,7 @@ impl State {
             requests: AtomicU64::new(0),
             abandoned: Arc::default(),
             batches: Mutex::default(),
+            files: Mutex::default(),
             alive: watch::Sender::new(()),
         }
     }
@@ -107,6 +111,25 @@ impl State {
     pub(crate) fn batch(&self, id: &str) -> Option<anthropic::Batch> {
         let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         batches.iter().find(|batch| batch.id == id).cloned()
+    }
+}
+
+impl State {
+    /// Keeps an uploaded file, unless it is large.
+    pub(crate) fn store_file(&self, id: &str, content: Bytes) {
+        if content.len() > FILE_BYTES_MAX {
+            return;
+        }
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.push_back((id.to_owned(), content));
+        if files.len() > BATCHES_MAX {
+            files.pop_front();
+        }
+    }
+
+    pub(crate) fn file(&self, id: &str) -> Option<Bytes> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.iter().find(|(of, _)| of == id).map(|(_, content)| content.clone())
     }
 }
 
