@@ -167,6 +167,16 @@ label!(
 );
 
 label!(
+    /// How a drill ended.
+    DrillResult, "result", {
+        /// Everything on its checklist passed.
+        Passed = "passed",
+        /// Something did not, or it was broken off.
+        Failed = "failed",
+    }
+);
+
+label!(
     /// How reloading the configuration ended.
     ReloadResult, "result", {
         /// The new one is in force.

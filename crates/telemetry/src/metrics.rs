@@ -19,7 +19,9 @@ use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
 use tokenwatch_model::provider::Endpoint;
 
 use crate::cells::{Counters, Gauges, Histograms};
-use crate::labels::{AlertResult, ConnectionState, Direction, KeyLabel, LabelSet, ReloadResult, Route, Rung};
+use crate::labels::{
+    AlertResult, ConnectionState, Direction, DrillResult, KeyLabel, LabelSet, ReloadResult, Route, Rung,
+};
 
 /// What [`Metrics::encode`] writes; send it as the content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,6 +55,8 @@ const WAIT_BOUNDS_US: &[u64] = &[
 const JOURNAL_WAIT: &str =
     "For each sync of the journal, the longest that any of its records waited for the disk";
 const MALFORMED: &str = "Requests refused because they could not be read in one way only";
+const FIRST_BYTE: &str = "Arrival to first byte of the answer, of forwarded requests";
+const DRILL_LAST: &str = "When a drill last ended so, as Unix time; 0 when none did";
 const DRILL_REQUESTS: &str = "Requests of drills; in no other count of requests, tokens or money";
 const ALERTS_LAG: &str = "Age of the oldest alert that is due and no receiver took yet";
 const STEPS_OVERDUE: &str = "Steps of incidents' runbooks that somebody has to do and whose time is over";
@@ -112,6 +116,8 @@ pub struct Metrics {
     pub verdicts: Counters<(Decision,)>,
     /// Requests of drills, which are in no other count of requests, tokens or money.
     pub drill_requests: Counters<()>,
+    /// When a drill last ended so, in microseconds since 1970; 0 when none did.
+    pub drill_last: Gauges<(DrillResult,)>,
     /// Findings made.
     pub findings: Counters<(Tier, Severity)>,
     /// Of these, silenced by a suppression.
@@ -247,11 +253,7 @@ impl Metrics {
                 ANSWER_BOUNDS_US,
                 "Arrival to end of the answer, of forwarded requests",
             ),
-            first_byte: b.seconds(
-                "first_byte",
-                ANSWER_BOUNDS_US,
-                "Arrival to first byte of the answer, of forwarded requests",
-            ),
+            first_byte: b.seconds("first_byte", ANSWER_BOUNDS_US, FIRST_BYTE),
             gateway_overhead: b.seconds(
                 "gateway_overhead",
                 OVERHEAD_BOUNDS_US,
@@ -263,6 +265,7 @@ impl Metrics {
             connections: b.gauges("connections", "Client connections by what they are doing"),
             verdicts: b.counters("verdicts", "Verdicts before forwarding"),
             drill_requests: b.counters("drill_requests", DRILL_REQUESTS),
+            drill_last: b.add("drill_last", "seconds", DRILL_LAST, vec!["result"], Gauges::new(1e6)),
             findings: b.counters("findings", "Findings of the detection engine"),
             findings_suppressed: b.counters(
                 "findings_suppressed",

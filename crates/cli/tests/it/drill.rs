@@ -70,6 +70,8 @@ fn a_rehearsed_theft_is_contained_paged_and_undone_and_leaves_the_key_alone() {
     assert!(server.admin("/api/v1/containments")["containments"].as_array().unwrap().is_empty());
     assert_eq!(server.metric("tokenwatch_requests_total"), 0.0);
     assert!(server.metric("tokenwatch_drill_requests_total") >= 200.0);
+    assert!(server.metric("tokenwatch_drill_last_seconds{result=\"passed\"}") > 1e9);
+    assert_eq!(server.metric("tokenwatch_drill_last_seconds{result=\"failed\"}"), 0.0);
     let shown = place.ok(&["drill", "list", "--url", &format!("http://{}", server.admin)]).stdout;
     assert!(shown.contains("search-prod") && shown.contains("passed"), "{shown}");
     // The key's own normal is what it was: owner in, thief out.
@@ -162,6 +164,7 @@ fn a_drill_needs_a_key_that_is_used_and_free() {
     let place = Place::with_config(&mock, "");
     let stolen = past::stolen(&place, "search-prod");
     place.issue("unused", &[]);
+    let fresh = place.issue("fresh", &[]);
     let server = place.serve();
     let refused = |key: &str, more: &[&str], want: &str| {
         let done = drill(&place, &server, key, more);
@@ -170,7 +173,6 @@ fn a_drill_needs_a_key_that_is_used_and_free() {
     refused("unused", &[], "made no request in the last 8 days");
     refused("nobody", &[], "nobody");
     // A key of today has no normal, and the drill says so rather than blame the detector.
-    let fresh = place.issue("fresh", &[]);
     for request in stolen.owner.iter().take(5) {
         server.client().send_sim(request, &fresh);
     }

@@ -8,7 +8,7 @@ use tokenwatch_gateway::live::Census;
 use tokenwatch_model::incident::{Incident, IncidentState};
 use tokenwatch_model::time::DAY;
 use tokenwatch_respond::runbook;
-use tokenwatch_telemetry::labels::KeyLabel;
+use tokenwatch_telemetry::labels::{DrillResult, KeyLabel};
 use tokenwatch_telemetry::metrics::CircuitState;
 
 use super::server::Shared;
@@ -20,6 +20,8 @@ const FRESH_FOR: Duration = Duration::from_secs(1);
 const OVERDUE_FRESH_FOR: Duration = Duration::from_secs(10);
 /// Incidents looked at, latest first; older ones no longer count.
 const INCIDENTS_MAX: u32 = 1_000;
+/// Drills looked at, latest first.
+const DRILLS_MAX: u32 = 200;
 /// Closed incidents count for so long.
 const CLOSED_FOR: u64 = 30 * DAY;
 
@@ -55,6 +57,7 @@ impl Gauges {
         }
         self.count_live(shared);
         self.count_incidents(shared);
+        Self::note_drills(shared);
         *counted = Some(Instant::now());
     }
 
@@ -104,6 +107,22 @@ impl Gauges {
             Err(error) => {
                 tracing::warn!(%error, "overdue steps can not be counted: their gauge stays as it was");
             }
+        }
+    }
+
+    /// When drills last passed and failed.
+    fn note_drills(shared: &Shared) {
+        let drills = match shared.api.manager.records.drills(None, DRILLS_MAX) {
+            Ok(drills) => drills,
+            Err(error) => {
+                tracing::warn!(%error, "drills can not be read: their gauges stay as they were");
+                return;
+            }
+        };
+        for (label, passed) in [(DrillResult::Passed, true), (DrillResult::Failed, false)] {
+            let ends = drills.iter().filter_map(|drill| drill.end.as_ref());
+            let last = ends.filter(|end| end.passed == passed).map(|end| end.time.0).max();
+            shared.api.gateway.metrics.drill_last.set((label,), last.unwrap_or(0));
         }
     }
 
