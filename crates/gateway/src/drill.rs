@@ -164,7 +164,7 @@ impl Gateway {
             profile: original.profile.clone(),
             revision: original.revision,
         });
-        let live = self.live.beside();
+        let live = self.live.beside(drill.key, entry.id);
         live.put_key(entry.clone(), now);
         live.put_mind(entry.id, mind);
         let drilling = Drilling {

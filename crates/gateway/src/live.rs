@@ -196,9 +196,11 @@ impl Live {
         }
     }
 
-    /// Without any key, and with the same engine: for a drill.
-    pub(crate) fn beside(&self) -> Self {
-        Self::new(self.engine.clone(), self.epoch)
+    /// Without any key, for a drill: with the same engine, and what is expected on a key is expected on its stand-in.
+    pub(crate) fn beside(&self, key: KeyId, stand_in: KeyId) -> Self {
+        let live = Self::new(self.engine.clone(), self.epoch);
+        live.suppressions.store(self.suppressions.load().for_stand_in(key, stand_in).into());
+        live
     }
 
     /// Makes the epoch larger than that of the process before, whatever the clock says. Returns it.

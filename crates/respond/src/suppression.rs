@@ -14,7 +14,7 @@ use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::finding::Finding;
-use tokenwatch_model::id::{OwnerId, SuppressionId};
+use tokenwatch_model::id::{KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::suppression::{Reach, Suppression};
 use tokenwatch_model::time::{DAY, MINUTE, Timestamp};
 
@@ -187,6 +187,16 @@ impl Suppressions {
                     .is_none_or(|context| finding.actor.is_some() && context.matches(request))
         };
         self.0.values().find(fits).map(|row| row.id)
+    }
+
+    /// The same for a key's stand-in in a drill: what holds on the key holds on it.
+    #[must_use]
+    pub fn for_stand_in(&self, key: KeyId, stand_in: KeyId) -> Self {
+        let mut rows = self.0.clone();
+        for row in rows.values_mut().filter(|row| row.reach == Reach::Key(key)) {
+            row.reach = Reach::Key(stand_in);
+        }
+        Self(rows)
     }
 
     /// How many are in force.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tokenwatch_model::client::Client;
 use tokenwatch_model::context::{Shape, Source};
 use tokenwatch_model::finding::Tier;
-use tokenwatch_model::id::{KeyId, RequestId};
+use tokenwatch_model::id::RequestId;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::{Country, NetworkFacts, NetworkKind};
 use tokenwatch_model::provider::Endpoint;
@@ -114,6 +114,21 @@ fn facts_are_never_silent() {
 }
 
 /// Suppressions as they are stored: reach, rule, context, life.
+#[test]
+fn what_is_expected_on_a_key_is_expected_on_its_stand_in() {
+    let (key, stand_in, other) = (KeyId::from_bits(1), KeyId::from_bits(7), KeyId::from_bits(2));
+    let mut known = Suppressions::default();
+    let on = |reach| Wish { reach, ..wish(None, Some(asn(64500))) };
+    known.take([suppress(&on(Reach::Key(key)), NOW).unwrap().0], NOW);
+    let finds = |known: &Suppressions, of: KeyId| {
+        let found = Finding { key: of, ..finding(1, Tier::Alert) };
+        known.find(&found, None, &request(of.bits(), 64500, "axios"), NOW).is_some()
+    };
+    assert_eq!([key, stand_in, other].map(|of| finds(&known, of)), [true, false, false]);
+    let rehearsed = known.for_stand_in(key, stand_in);
+    assert_eq!([key, stand_in, other].map(|of| finds(&rehearsed, of)), [false, true, false]);
+}
+
 fn rows() -> impl Strategy<Value = Vec<Suppression>> {
     let reach = prop_oneof![
         (0u64..3).prop_map(|n| Reach::Key(KeyId::from_bits(n))),
