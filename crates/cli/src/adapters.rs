@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::StoredAlert;
+use tokenwatch_model::alert::{Delivery, StoredAlert};
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
@@ -248,6 +248,36 @@ impl Records for StoreRecords {
 
     fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<(), RecordsError> {
         self.0.push_suppressed(alert).map_err(update_failed)
+    }
+
+    fn deliveries(
+        &self,
+        all: bool,
+        incident: Option<IncidentId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, RecordsError> {
+        self.0.deliveries(all, incident, limit).map_err(read_failed)
+    }
+
+    fn delivery(&self, id: u64) -> Result<Option<Delivery>, RecordsError> {
+        self.0.delivery(id).map_err(read_failed)
+    }
+
+    fn retry_deliveries(
+        &self,
+        id: Option<u64>,
+        now: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<usize, RecordsError> {
+        self.0.retry_deliveries(id, now, entry).map_err(update_failed)
+    }
+
+    fn drop_delivery(&self, id: u64, now: Timestamp, entry: &AuditEntry) -> Result<bool, RecordsError> {
+        self.0.drop_delivery(id, now, entry).map_err(update_failed)
+    }
+
+    fn snooze(&self, incident: IncidentId, until: Timestamp, entry: &AuditEntry) -> Result<(), RecordsError> {
+        self.0.snooze(incident, until, entry).map_err(update_failed)
     }
 
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError> {

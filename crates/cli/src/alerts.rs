@@ -1,12 +1,14 @@
 //! Alerts, assembled: from configuration to routes and destinations, and from what is stored to a message.
 
 pub(crate) mod deliver;
+pub(crate) mod host;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokenwatch_console::alerts::Ways;
 use tokenwatch_console::links::Issuer;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::{AlertCause, Message, StoredAlert};
@@ -90,6 +92,11 @@ impl Desk {
         }
     }
 
+    /// Where alerts lead, for whoever wants to try.
+    fn ways(&self) -> Ways {
+        Ways { routes: self.routes.clone(), destinations: self.names.clone() }
+    }
+
     /// The routes with what they can lead to.
     pub(crate) fn routing(&self) -> Routing<'_> {
         Routing { routes: &self.routes, destinations: &self.names }
@@ -108,11 +115,9 @@ impl Desk {
         cause: AlertCause,
         sending: &Sending<'_>,
     ) -> Vec<Approval> {
-        let Some(issuer) = self.issuer.as_ref().filter(|_| self.approvers.contains(to)) else {
-            return Vec::new();
-        };
-        let mint =
-            |action| issuer.mint(stored.incident.id, action, to, sending.random.next_u64(), sending.now);
+        let issuer = self.issuer.as_ref().filter(|_| self.approvers.contains(to));
+        let (Some(issuer), Some(random)) = (issuer, sending.links) else { return Vec::new() };
+        let mint = |action| issuer.mint(stored.incident.id, action, to, random.next_u64(), sending.now);
         approvable(stored, cause).iter().filter_map(mint).collect()
     }
 
@@ -159,10 +164,10 @@ impl Desk {
     }
 }
 
-/// When an alert is sent, and what numbers its links.
+/// When an alert is sent, and what numbers its links. Without that it carries none: whoever has one can decide.
 pub(crate) struct Sending<'a> {
     pub(crate) now: Timestamp,
-    pub(crate) random: &'a dyn Random,
+    pub(crate) links: Option<&'a dyn Random>,
 }
 
 /// What an alert is told with besides its incident.
@@ -183,6 +188,14 @@ impl Case {
         let replacement = store.key_by_name(&runbook::replacement_name(&key))?.map(|stored| stored.key);
         Ok(Self { containments: store.containments_of(id)?, replacement, key, owner })
     }
+}
+
+/// An escalation tells how its incident stands when it is sent, not when it was planned.
+fn bring_up_to_date(store: &Store, stored: &mut StoredAlert) -> anyhow::Result<()> {
+    if let Some(incident) = store.incident(stored.incident.id)? {
+        stored.incident = incident;
+    }
+    Ok(())
 }
 
 /// What a rule is called and cites, from the catalogue of the detectors.

@@ -157,7 +157,7 @@ impl App {
         let listeners = sockets.gateway;
         let workers = Workers::start(&gateway, WorkersConfig { listeners, server_tls, client_tls })?;
         state.take_over()?;
-        let journal = state.handle();
+        let (journal, store) = (state.handle(), state.store.clone());
         let config::Admin { hosts, origins, .. } = config.admin.clone();
         let kept =
             Kept { gateway: gateway.clone(), follower, state, config, shape_key, in_force: in_force.clone() };
@@ -167,7 +167,8 @@ impl App {
             .map(|listener| {
                 let local = Some(local_token(dir, inherits, manager.random.as_ref())?);
                 let access = Access { hosts, origins, local };
-                let beside = Beside { keeper: keeper.0.clone(), journal, responder: handle.clone() };
+                let responder = handle.clone();
+                let beside = Beside { keeper: keeper.0.clone(), journal, responder, store };
                 start_admin(listener, access, manager, &gateway, in_force, beside)
             })
             .transpose()?;

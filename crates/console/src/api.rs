@@ -2,8 +2,8 @@
 //!
 //! * `route`: the table of routes, with the role each needs; `docs/openapi.json` is held to it by a test.
 //! * `server`: sockets and limits; `guard`: what browsers must not do; `auth`: who asks.
-//! * `approve`: pages of signed links; `keys`, [`contexts`], `owners`, `incidents`, [`runbook`], [`drills`], `suppressions`, `system`:
-//!   what the routes do; [`shapes`]: what they say.
+//! * `approve`: pages of signed links; `keys`, [`contexts`], `owners`, `incidents`, [`runbook`], [`drills`], `suppressions`, [`alerts`],
+//!   `system`: what the routes do; [`shapes`]: what they say.
 //!
 //! Invariants:
 //! * Nothing but `/healthz`, `/readyz`, `/metrics` and the API's own description is answered without a token,
@@ -27,9 +27,11 @@ use tokenwatch_model::secret::SecretHash;
 use tokenwatch_respond::ResponsePolicy;
 use tokio::sync::watch;
 
+use crate::alerts::AlertHost;
 use crate::links::Issuer;
 use crate::manage::Manager;
 
+pub mod alerts;
 mod approve;
 mod auth;
 pub mod contexts;
@@ -68,6 +70,8 @@ pub struct Api {
     pub conditions: Arc<dyn Fn() -> Vec<Condition> + Send + Sync>,
     /// Called before metrics are told, so that what others keep is as of now. Must not block for long.
     pub before_scrape: Arc<dyn Fn() + Send + Sync>,
+    /// What alerts need of the rest of the process.
+    pub alerts: Arc<dyn AlertHost>,
     /// What drills need of the rest of the process.
     pub drills: DrillHost,
     /// Reads signed links, as configured now; nothing when they are switched off.

@@ -203,7 +203,7 @@ fn close(
     }
 }
 
-fn check_text(field: &str, text: &str) -> Result<(), RecordsError> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), RecordsError> {
     if text.is_empty() || text.chars().count() > TEXT_MAX || text.chars().any(char::is_control) {
         return Err(invalid(field, format!("1 to {TEXT_MAX} characters on one line")));
     }

@@ -8,6 +8,7 @@
 
 pub mod admins;
 pub mod alarms;
+pub mod alerts;
 pub mod api;
 pub mod cases;
 pub mod drills;

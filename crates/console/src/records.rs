@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::alert::Delivery;
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
@@ -169,6 +170,27 @@ pub trait Records: Send + Sync {
     fn suppressed(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<SuppressedAlert>, RecordsError>;
     /// Records a suppressed alert.
     fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<(), RecordsError>;
+    /// Deliveries of alerts, latest first, at most `limit`; only those that wait unless `all`, only of an incident when one is
+    /// named.
+    fn deliveries(
+        &self,
+        all: bool,
+        incident: Option<IncidentId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, RecordsError>;
+    /// One delivery.
+    fn delivery(&self, id: u64) -> Result<Option<Delivery>, RecordsError>;
+    /// Has one delivery that waits, or all that failed before, tried at `now`; how many.
+    fn retry_deliveries(
+        &self,
+        id: Option<u64>,
+        now: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<usize, RecordsError>;
+    /// Gives a delivery up; false when it does not wait.
+    fn drop_delivery(&self, id: u64, now: Timestamp, entry: &AuditEntry) -> Result<bool, RecordsError>;
+    /// Keeps an incident's alerts back until a time; one that is over ends a snooze.
+    fn snooze(&self, incident: IncidentId, until: Timestamp, entry: &AuditEntry) -> Result<(), RecordsError>;
     /// The latest audit rows, newest first.
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError>;
     /// Rows changed since a revision.

@@ -31,7 +31,7 @@ use tokenwatch_telemetry::metrics::Metrics;
 use tokenwatch_telemetry::told::{AlertTried, AlertUnrouted};
 use tokio::sync::{mpsc, watch};
 
-use super::{Case, Desk, Sending};
+use super::{Case, Desk, Sending, bring_up_to_date};
 
 /// How often the outbox is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -258,7 +258,7 @@ impl Deliverer {
             return Ok(store.note_needless(delivery.id, now)?);
         }
         let case = Case::load(store, &stored)?;
-        let sending = Sending { now, random: self.parts.random.as_ref() };
+        let sending = Sending { now, links: Some(self.parts.random.as_ref()) };
         let to = (&delivery.destination, ready);
         let (alert, message) = desk.render(to, &stored, delivery.cause, &case, &sending);
         let way = ready.way();
@@ -283,9 +283,7 @@ impl Deliverer {
 
     /// Brings an escalation's incident up to date; whether somebody still has to be called.
     fn renew(&self, stored: &mut StoredAlert) -> anyhow::Result<bool> {
-        if let Some(incident) = self.parts.store.incident(stored.incident.id)? {
-            stored.incident = incident;
-        }
+        bring_up_to_date(&self.parts.store, stored)?;
         Ok(stored.incident.state.is_open() && !is_acknowledged(&stored.incident))
     }
 

@@ -15,11 +15,12 @@ use tokenwatch_console::responder::ResponderHandle;
 use tokenwatch_gateway::Gateway;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::secret::SecretHash;
-use tokenwatch_store::JournalHandle;
+use tokenwatch_store::{JournalHandle, Store};
 use tokenwatch_telemetry::metrics::Metrics;
 use tokio::sync::watch;
 
 use super::{InForce, Keep};
+use crate::alerts::host::Host;
 use crate::mock::Mock;
 use crate::state;
 
@@ -44,11 +45,12 @@ fn drill_host(responder: Arc<ResponderHandle>) -> DrillHost {
     DrillHost { mock: Arc::new(move || mock.origin()), acted: Arc::new(move || responder.catch_up()) }
 }
 
-/// Threads that the admin API speaks to.
+/// What the admin API speaks to besides the gateway.
 pub(super) struct Beside {
     pub(super) keeper: Sender<Keep>,
     pub(super) journal: JournalHandle,
     pub(super) responder: Arc<ResponderHandle>,
+    pub(super) store: Store,
 }
 
 /// Starts the admin API.
@@ -60,22 +62,24 @@ pub(super) fn start_admin(
     in_force: InForce,
     beside: Beside,
 ) -> anyhow::Result<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)> {
-    let Beside { keeper, journal, responder } = beside;
+    let Beside { keeper, journal, responder, store } = beside;
     let metrics = gateway.metrics.clone();
     let scraped = journal.clone();
     let damaged = gateway.clone();
+    let desk = in_force.desk.clone();
     let api = Api {
         manager,
         gateway: gateway.clone(),
         policy: in_force.policy,
         defaults: in_force.defaults,
-        links: Arc::new(move || in_force.desk.load().issuer().cloned()),
+        links: Arc::new(move || desk.load().issuer().cloned()),
         // The keeper may be gone while the last requests end.
         changed: Arc::new(move || drop(keeper.send(Keep::Refresh))),
         conditions: Arc::new(move || {
             journal_conditions(&journal).into_iter().chain(damage(&damaged)).collect()
         }),
         before_scrape: Arc::new(move || report_journal(&scraped, &metrics)),
+        alerts: Arc::new(Host { desk: in_force.desk.clone(), store }),
         drills: drill_host(responder),
         access,
         limits: ApiLimits::default(),

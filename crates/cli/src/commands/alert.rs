@@ -1,24 +1,19 @@
 //! `tokenwatch alert`: who is told of incidents, whether it arrives, and what waits.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::Context as _;
-use serde_json::json;
+use arc_swap::ArcSwap;
+use tokenwatch_console::alerts::{DeliveryOut, MessageOut, Snooze, SnoozeSpec, TestSpec, Tried};
 use tokenwatch_console::manage::Manager;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{AlertCause, Delivery, DeliveryState};
-use tokenwatch_model::audit::AuditEntry;
-use tokenwatch_model::id::IncidentId;
-use tokenwatch_model::owner::Owner;
-use tokenwatch_model::time::{Timestamp, human_span};
-use tokenwatch_outside::send;
-use tokenwatch_respond::alert::rehearsal;
-use tokenwatch_respond::alert::route::{CHANNEL, ON_CALL};
+use tokenwatch_model::alert::{Delivery, DeliveryState};
+use tokenwatch_model::time::{SECOND, Timestamp, human_span};
 use tokenwatch_respond::words::{clean, clock};
-use tokenwatch_store::Store;
 
 use super::{manager, who};
-use crate::alerts::{Case, Desk, Sending};
+use crate::alerts::Desk;
+use crate::alerts::host::Host;
 use crate::load::load;
 use crate::state::open_store;
 use crate::{Common, output};
@@ -31,8 +26,11 @@ pub(crate) enum Args {
         /// Those that were sent or given up, too
         #[arg(long)]
         all: bool,
+        /// Only those about this incident
+        #[arg(long, value_name = "ID")]
+        incident: Option<String>,
     },
-    /// Show one delivery
+    /// Show one delivery and what it says
     Show {
         /// Number, as `alert list` shows it
         delivery: u64,
@@ -43,7 +41,7 @@ pub(crate) enum Args {
         name: SmolStr,
         /// Stand in for this key, so that @on_call and @channel lead to its owner's
         #[arg(long)]
-        key: Option<String>,
+        key: Option<SmolStr>,
     },
     /// Say that you are on an incident: nobody else is called
     Ack {
@@ -78,45 +76,32 @@ const LIST_MAX: u32 = 1_000;
 
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let manager = manager(common)?;
-    let store = open_store(&common.state_dir())?;
-    let now = manager.clock.now();
     match args {
-        Args::List { all } => list(common, &store, all, now)?,
-        Args::Show { delivery } => show(common, &store, delivery)?,
-        Args::Test { name, key } => return test(common, &manager, &name, key.as_deref()),
+        Args::List { all, incident } => list(common, &manager, all, incident.as_deref())?,
+        Args::Show { delivery } => show(common, &manager, &delivery.to_string())?,
+        Args::Test { name, key } => return test(common, &manager, &TestSpec { name, key }),
         Args::Ack { incident } => {
             manager.acknowledge(&incident, &who())?;
             output::say(&format!("{incident} is yours: nobody else is called"));
         }
-        Args::Snooze { incident, r#for } => snooze(&manager, &store, &incident, r#for)?,
+        Args::Snooze { incident, r#for } => snooze(&manager, &incident, r#for)?,
         Args::Retry { delivery } => {
-            let subject = delivery.map_or_else(|| "all".to_owned(), |id| id.to_string());
-            let entry = entry("alert.retry", &subject, json!({}), now);
-            let count = store.retry_deliveries(delivery, now, &entry)?;
-            anyhow::ensure!(delivery.is_none() || count > 0, "delivery {subject} does not wait");
+            let count = match delivery {
+                Some(delivery) => manager.retry_delivery(&delivery.to_string(), &who()).map(|_| 1)?,
+                None => manager.retry_deliveries(&who())?,
+            };
             output::say(&format!("deliveries that are tried now: {count}; the server does it"));
         }
         Args::Drop { delivery, reason } => {
-            let entry = entry("alert.drop", &delivery.to_string(), json!({ "reason": clean(&reason) }), now);
-            anyhow::ensure!(store.drop_delivery(delivery, now, &entry)?, "delivery {delivery} does not wait");
+            manager.drop_delivery(&delivery.to_string(), &reason, &who())?;
             output::say(&format!("delivery {delivery} is given up"));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn entry(action: &'static str, subject: &str, detail: serde_json::Value, now: Timestamp) -> AuditEntry {
-    AuditEntry {
-        time: now,
-        actor: who().into(),
-        action: SmolStr::new_static(action),
-        subject: subject.into(),
-        detail: detail.to_string(),
-    }
-}
-
-fn list(common: &Common, store: &Store, all: bool, now: Timestamp) -> anyhow::Result<()> {
-    let deliveries = store.deliveries(all, LIST_MAX)?;
+fn list(common: &Common, manager: &Manager, all: bool, incident: Option<&str>) -> anyhow::Result<()> {
+    let deliveries = manager.deliveries(all, incident, LIST_MAX)?;
     if common.json {
         return output::json(&deliveries);
     }
@@ -125,6 +110,7 @@ fn list(common: &Common, store: &Store, all: bool, now: Timestamp) -> anyhow::Re
         output::say(none);
         return Ok(());
     }
+    let now = manager.clock.now();
     let row = |delivery: &Delivery| {
         vec![
             delivery.id.to_string(),
@@ -149,11 +135,18 @@ fn state(delivery: &Delivery, now: Timestamp) -> String {
     }
 }
 
-fn show(common: &Common, store: &Store, id: u64) -> anyhow::Result<()> {
-    let delivery = store.delivery(id)?.with_context(|| format!("there is no delivery {id}"))?;
+fn show(common: &Common, manager: &Manager, number: &str) -> anyhow::Result<()> {
+    let whole = match host(common) {
+        Ok(host) => manager.delivery_whole(&host, number)?,
+        Err(error) => {
+            output::say(&format!("its message is not shown: {error:#}"));
+            DeliveryOut { delivery: manager.find_delivery(number)?, message: None }
+        }
+    };
     if common.json {
-        return output::json(&delivery);
+        return output::json(&whole);
     }
+    let DeliveryOut { delivery, message } = whole;
     let ended = delivery.ended.map_or_else(|| "not yet".to_owned(), clock);
     let facts = [
         ("incident", delivery.incident.to_string()),
@@ -169,81 +162,55 @@ fn show(common: &Common, store: &Store, id: u64) -> anyhow::Result<()> {
     for (name, value) in facts {
         output::line(&format!("{name:<12} {value}"));
     }
-    Ok(())
-}
-
-fn snooze(manager: &Manager, store: &Store, incident: &str, span: u64) -> anyhow::Result<()> {
-    let case = manager.case(incident)?;
-    let now = manager.clock.now();
-    let until = now.plus(span);
-    let id: IncidentId = case.incident.id;
-    let detail = json!({ "until": until.to_string() });
-    store.snooze(id, until, &entry("alert.snooze", &id.to_string(), detail, now))?;
-    output::say(&format!("nothing about {id} is sent before {}; then all of it", clock(until)));
-    Ok(())
-}
-
-fn test(common: &Common, manager: &Manager, name: &SmolStr, key: Option<&str>) -> anyhow::Result<ExitCode> {
-    let desk = Desk::new(&load(common)?.config, None);
-    let key = key.map(|key| manager.find_key(key)).transpose()?;
-    let owner = match key.as_ref().and_then(|key| key.owner) {
-        Some(id) => manager.records.owner(id)?,
-        None => None,
-    };
-    let destinations = resolve(&desk, name, owner.as_ref())?;
-    let id = IncidentId::from_bits(manager.random.next_u64());
-    let now = manager.clock.now();
-    let (stored, no_key) = rehearsal(id, name, &who(), now);
-    let case = Case { key: key.unwrap_or(no_key), replacement: None, owner, containments: Vec::new() };
-    let sending = Sending { now, random: manager.random.as_ref() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut results = Vec::new();
-    for destination in destinations {
-        let sent = desk.destinations.get(&destination).context("no such destination").and_then(|ready| {
-            let (_, message) = desk.render((&destination, ready), &stored, AlertCause::Test, &case, &sending);
-            Ok(runtime.block_on(send(&ready.way()?, &message, now))?)
-        });
-        results.push((destination, sent.err().map(|error| format!("{error:#}"))));
+    if let Some(message) = message {
+        print_message(&message)?;
     }
-    let is_taken = results.iter().all(|(_, error)| error.is_none());
+    Ok(())
+}
+
+/// The message, readable: JSON is spread over lines.
+fn print_message(message: &MessageOut) -> anyhow::Result<()> {
+    output::line("");
+    if let Some(subject) = &message.subject {
+        output::line(&clean(subject));
+    }
+    let spread = match serde_json::from_str::<serde_json::Value>(&message.text) {
+        Ok(json) => serde_json::to_string_pretty(&json)?,
+        Err(_) => message.text.clone(),
+    };
+    spread.lines().for_each(|line| output::line(&clean(line)));
+    Ok(())
+}
+
+fn snooze(manager: &Manager, incident: &str, span: u64) -> anyhow::Result<()> {
+    let spec = SnoozeSpec { until: None, seconds: Some(span.div_ceil(SECOND)) };
+    let Snooze { incident, until } = manager.snooze(incident, &spec, &who())?;
+    output::say(&match until {
+        Some(until) => {
+            format!("nothing about {incident} is sent before {}; then all of it", clock(until))
+        }
+        None => format!("what waits about {incident} is sent now"),
+    });
+    Ok(())
+}
+
+/// What the server would send with, made of the configuration that it would read.
+fn host(common: &Common) -> anyhow::Result<Host> {
+    let desk = Desk::new(&load(common)?.config, None);
+    Ok(Host { desk: Arc::new(ArcSwap::from_pointee(desk)), store: open_store(&common.state_dir())? })
+}
+
+fn test(common: &Common, manager: &Manager, spec: &TestSpec) -> anyhow::Result<ExitCode> {
+    let results = manager.test_alert(&host(common)?, spec, &who())?;
     if common.json {
-        let told = results.iter().map(|(to, error)| json!({ "destination": to, "error": error }));
-        output::json(&told.collect::<Vec<_>>())?;
+        output::json(&results)?;
     } else {
-        for (to, error) in &results {
+        for Tried { destination, error } in &results {
             let how =
                 error.as_ref().map_or_else(|| "taken".to_owned(), |error| format!("NOT taken: {error}"));
-            output::line(&format!("{to}: {how}"));
+            output::line(&format!("{destination}: {how}"));
         }
     }
+    let is_taken = results.iter().all(|to| to.error.is_none());
     Ok(if is_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The destinations of a route, or the one of that name.
-fn resolve(desk: &Desk, name: &SmolStr, owner: Option<&Owner>) -> anyhow::Result<Vec<SmolStr>> {
-    if let Some(route) = desk.routes.iter().find(|route| route.name == *name) {
-        let mut found = Vec::new();
-        for to in route.to.iter().chain(route.escalate.iter().flat_map(|step| &step.to)) {
-            let to = match to.as_str() {
-                ON_CALL => owner.map(|owner| owner.on_call.clone()),
-                CHANNEL => owner.map(|owner| owner.channel.clone()),
-                _ => Some(to.clone()),
-            };
-            let to = to.context("the route leads to the key's owner: name a key of one with --key")?;
-            if !found.contains(&to) {
-                found.push(to);
-            }
-        }
-        return Ok(found);
-    }
-    if desk.destinations.contains_key(name) {
-        return Ok(vec![name.clone()]);
-    }
-    let known: Vec<&str> = desk
-        .routes
-        .iter()
-        .map(|route| route.name.as_str())
-        .chain(desk.destinations.keys().map(SmolStr::as_str))
-        .collect();
-    anyhow::bail!("no route or destination is named {name:?}; there are: {}", known.join(", "))
 }

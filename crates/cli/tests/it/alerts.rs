@@ -20,19 +20,19 @@ use crate::past;
 use crate::receiver::{Got, Receiver};
 
 /// The key that incidents are about, of an owner who names destinations.
-fn owned_key(place: &Place) -> KeyId {
+pub(crate) fn owned_key(place: &Place) -> KeyId {
     place.ok(&["owner", "add", "--name", "search-team", "--on-call", "pager", "--channel", "room"]);
     place.issue("search-prod", &["--owner", "search-team", "--environment", "production"]);
     let shown = place.ok(&["key", "show", "search-prod", "--json"]).json();
     shown["id"].as_str().or(shown["key"]["id"].as_str()).unwrap().parse().unwrap()
 }
 
-fn open(place: &Place) -> Store {
+pub(crate) fn open(place: &Place) -> Store {
     Store::open(&place.state(), Options::default()).unwrap()
 }
 
 /// Writes an incident and the alert about it, as the responder does: in one transaction.
-fn put(store: &Store, incident: &mut Incident, cause: AlertCause) {
+pub(crate) fn put(store: &Store, incident: &mut Incident, cause: AlertCause) {
     let entry = AuditEntry {
         time: incident.opened,
         actor: "test".into(),
@@ -46,7 +46,7 @@ fn put(store: &Store, incident: &mut Incident, cause: AlertCause) {
     incident.revision = store.apply(&batch).unwrap().revisions[0];
 }
 
-fn incident(n: u64, key: KeyId) -> Incident {
+pub(crate) fn incident(n: u64, key: KeyId) -> Incident {
     let opened = Timestamp::from_seconds(1_772_366_400);
     let (stored, _) = rehearsal(IncidentId::from_bits(n), "nothing", "tokenwatch", opened);
     let title = format!("newcomer on search-prod number {n}");
@@ -54,11 +54,11 @@ fn incident(n: u64, key: KeyId) -> Incident {
 }
 
 /// Secrets of the destinations below; none may ever be printed or stored.
-const HOOK: &str = "T000-hook-4fd1c0ffee";
-const PAGER: &str = "pager-routing-key-0123456789abcdef";
-const SIGN: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const HOOK: &str = "T000-hook-4fd1c0ffee";
+pub(crate) const PAGER: &str = "pager-routing-key-0123456789abcdef";
+pub(crate) const SIGN: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn configure(place: &Place, mock: &Mock, pager: &Receiver, room: &Receiver, hook: &Receiver) {
+pub(crate) fn configure(place: &Place, mock: &Mock, pager: &Receiver, room: &Receiver, hook: &Receiver) {
     std::fs::write(place.path("room.url"), format!("http://{}/services/{HOOK}", room.address)).unwrap();
     std::fs::write(place.path("hook.url"), format!("http://{}/tokenwatch", hook.address)).unwrap();
     std::fs::write(place.path("pager.key"), PAGER).unwrap();
@@ -367,12 +367,12 @@ fn wait_or_tell(server: &Server, store: &Store, is_so: impl Fn() -> bool) {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    let waiting = store.deliveries(false, 9).unwrap();
+    let waiting = store.deliveries(false, None, 9).unwrap();
     panic!("{}\nunrouted {}, waiting {waiting:#?}", server.log(), store.unrouted_alerts(9).unwrap().len());
 }
 
 fn is_empty(store: &Store) -> bool {
-    store.unrouted_alerts(1).unwrap().is_empty() && store.deliveries(false, 1).unwrap().is_empty()
+    store.unrouted_alerts(1).unwrap().is_empty() && store.deliveries(false, None, 1).unwrap().is_empty()
 }
 
 /// Everything was taken at least once; of the webhook, also in order and with ids that tell repetitions.

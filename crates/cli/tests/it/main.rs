@@ -25,6 +25,8 @@ mod harness;
 #[cfg(test)]
 mod many;
 #[cfg(test)]
+mod outbox;
+#[cfg(test)]
 mod past;
 #[cfg(test)]
 mod power;

@@ -69,6 +69,11 @@ fn a_theft_is_worked_off_by_runbook_and_signed_link() {
     let link = links.iter().find(|link| link["text"].as_str().unwrap().starts_with("approve refuse_context"));
     let link =
         link.unwrap()["url"].as_str().unwrap().strip_prefix("http://127.0.0.1:8081").unwrap().to_owned();
+    // Whoever may only look at alerts does not get it.
+    let listed = server.admin("/api/v1/alerts?all=true");
+    let shown = server.admin(&format!("/api/v1/alerts/{}", listed["deliveries"][0]["id"]));
+    let message = shown["message"]["text"].as_str().unwrap();
+    assert!(posted.to_string().contains("/approve/") && !message.contains("/approve/"), "{message}");
     let (status, page) = browse(&server, Method::GET, &link);
     assert!(
         status == 200 && page.contains("search-prod") && page.contains("<form method=\"post\">"),

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use super::{approve, contexts, drills, incidents, keys, owners, runbook, suppressions, system};
+use super::{alerts, approve, contexts, drills, incidents, keys, owners, runbook, suppressions, system};
 use crate::records::Role;
 
 /// Who may use a route.
@@ -106,7 +106,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 51] = [
+static ROUTES: [Route; 58] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -141,9 +141,16 @@ static ROUTES: [Route; 51] = [
     post("/api/v1/incidents/{incident}/acknowledge", Role::Responder, incidents::acknowledge),
     post("/api/v1/incidents/{incident}/dismiss", Role::Responder, incidents::dismiss),
     post("/api/v1/incidents/{incident}/note", Role::Responder, incidents::note),
+    post("/api/v1/incidents/{incident}/snooze", Role::Responder, alerts::snooze),
     get("/api/v1/containments", VIEWER, &["limit"], incidents::containments),
     get("/api/v1/containments/{containment}", VIEWER, &[], incidents::containment),
     post("/api/v1/containments/{containment}/lift", Role::Responder, incidents::lift),
+    get("/api/v1/alerts", VIEWER, &["all", "incident", "limit"], alerts::list),
+    post("/api/v1/alerts/test", Role::Responder, alerts::test),
+    post("/api/v1/alerts/retry", Role::Responder, alerts::retry_all),
+    get("/api/v1/alerts/{delivery}", VIEWER, &[], alerts::show),
+    post("/api/v1/alerts/{delivery}/retry", Role::Responder, alerts::retry),
+    post("/api/v1/alerts/{delivery}/drop", Role::Responder, alerts::give_up),
     get("/api/v1/drills", VIEWER, &["key", "limit"], drills::list),
     post("/api/v1/drills", Role::Responder, drills::start),
     get("/api/v1/drills/{drill}", VIEWER, &[], drills::show),

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) api: Api,
     pub(crate) failures: Mutex<Failures>,
     pub(crate) gauges: Gauges,
+    /// Held while an alert is sent as a test.
+    pub(crate) testing: Mutex<()>,
 }
 
 /// Pause after a connection could not be accepted: out of file descriptors, or the client was gone already.
@@ -47,7 +49,12 @@ pub async fn serve(listener: StdListener, api: Api, stop: watch::Receiver<bool>)
     let slots = Arc::new(Semaphore::new(api.limits.connections_max));
     let drain = api.limits.drain_timeout;
     let all = u32::try_from(api.limits.connections_max).unwrap_or(u32::MAX);
-    let shared = Arc::new(Shared { api, failures: Mutex::default(), gauges: Gauges::default() });
+    let shared = Arc::new(Shared {
+        api,
+        failures: Mutex::default(),
+        gauges: Gauges::default(),
+        testing: Mutex::default(),
+    });
     let mut stopped = stop.clone();
     loop {
         // A slot is taken first: connections past the limit wait in the system's queue.

@@ -11,6 +11,7 @@ use tokenwatch_model::id::SuppressionId;
 use tokenwatch_model::suppression::{Reach, Suppression};
 use tokenwatch_model::time::{HOUR, MINUTE};
 
+use crate::alerts::delivery;
 use crate::server::{START, Server, TestRandom};
 
 /// A body that each route takes; `None` for routes without one.
@@ -30,6 +31,9 @@ fn body_for(route: &Route) -> Option<Value> {
         ("PATCH", "/owners/{owner}") => json!({ "channel": "#search" }),
         ("POST", "/drills") => json!({ "key": "free", "theft": "resale" }),
         ("POST", "/drills/{drill}/end") => json!({ "passed": true, "summary": "all well" }),
+        ("POST", "/alerts/test") => json!({ "name": "room" }),
+        ("POST", "/alerts/{delivery}/drop") => json!({ "reason": "a wrong room" }),
+        ("POST", "/incidents/{incident}/snooze") => json!({ "seconds": 3600 }),
         ("POST", "/suppressions") => json!({
             "key": "search-prod", "rule": "newcomer", "reason": "load test", "expires": START.plus(HOUR).0,
         }),
@@ -78,8 +82,10 @@ fn prepare(route: &Route) -> (Server, String) {
     server.records.put_suppression(&suppression, &entry).unwrap();
     let drill = route.path.contains("/drills").then(|| start_drill(&server, route.path.contains("{drill}")));
     let drill = drill.flatten().unwrap_or_default();
+    server.records.put_delivery(delivery(7, incident));
     let mut path = route
         .path
+        .replace("{delivery}", "7")
         .replace("{drill}", &drill)
         .replace("{key}", &key.to_string())
         .replace("{owner}", "search-team")

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::alert::{Delivery, DeliveryState};
 use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
@@ -33,6 +34,8 @@ struct State {
     suppressions: BTreeMap<SuppressionId, Suppression>,
     suppressed: Vec<SuppressedAlert>,
     admins: Vec<(AdminToken, SecretHash)>,
+    deliveries: BTreeMap<u64, Delivery>,
+    snoozes: BTreeMap<IncidentId, Timestamp>,
     audit: Vec<AuditRow>,
 }
 
@@ -147,6 +150,14 @@ impl MemoryRecords {
         self.state()
             .map(|state| state.feedback.iter().map(|(_, said)| said.clone()).collect())
             .unwrap_or_default()
+    }
+
+    pub(crate) fn put_delivery(&self, delivery: Delivery) {
+        assert!(self.change(|state| Ok(state.deliveries.insert(delivery.id, delivery))).is_ok());
+    }
+
+    pub(crate) fn snoozed(&self, incident: IncidentId) -> Option<Timestamp> {
+        self.state().ok()?.snoozes.get(&incident).copied()
     }
 
     /// What the responder does every second while a thief goes on.
@@ -334,6 +345,49 @@ impl Records for MemoryRecords {
     fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<()> {
         self.change(|state| {
             state.suppressed.push(alert.clone());
+            Ok(())
+        })
+    }
+
+    fn deliveries(&self, all: bool, incident: Option<IncidentId>, limit: u32) -> Result<Vec<Delivery>> {
+        let state = self.state()?;
+        let wanted = state.deliveries.values().rev().filter(|row| {
+            (all || row.state == DeliveryState::Pending) && incident.is_none_or(|id| id == row.incident)
+        });
+        Ok(wanted.take(limit as usize).cloned().collect())
+    }
+
+    fn delivery(&self, id: u64) -> Result<Option<Delivery>> {
+        Ok(self.state()?.deliveries.get(&id).cloned())
+    }
+
+    fn retry_deliveries(&self, id: Option<u64>, now: Timestamp, entry: &AuditEntry) -> Result<usize> {
+        self.change(|state| {
+            let waits = state.deliveries.values_mut().filter(|row| {
+                row.state == DeliveryState::Pending && id.map_or(row.attempts > 0, |id| id == row.id)
+            });
+            let count = waits.map(|row| row.due = now).count();
+            if id.is_none() || count > 0 {
+                state.append(entry);
+            }
+            Ok(count)
+        })
+    }
+
+    fn drop_delivery(&self, id: u64, now: Timestamp, entry: &AuditEntry) -> Result<bool> {
+        self.change(|state| {
+            let found = state.deliveries.get_mut(&id).filter(|row| row.state == DeliveryState::Pending);
+            let Some(row) = found else { return Ok(false) };
+            (row.state, row.ended) = (DeliveryState::Dropped, Some(now));
+            state.append(entry);
+            Ok(true)
+        })
+    }
+
+    fn snooze(&self, incident: IncidentId, until: Timestamp, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            state.snoozes.insert(incident, until);
+            state.append(entry);
             Ok(())
         })
     }

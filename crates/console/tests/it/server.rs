@@ -23,6 +23,7 @@ use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::ResponsePolicy;
 use tokio::sync::watch;
 
+use crate::alerts::TestHost;
 use crate::records::MemoryRecords;
 use crate::schema::check_answer;
 use crate::world;
@@ -82,6 +83,8 @@ pub(crate) struct Server {
     pub(crate) manager: Manager,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) clock: Arc<TestClock>,
+    /// What renders and sends alerts.
+    pub(crate) alerts: Arc<TestHost>,
     /// How often the server was told that something changed.
     pub(crate) changes: Arc<AtomicUsize>,
     tokens: Vec<(Role, String)>,
@@ -106,6 +109,7 @@ impl Server {
         });
         let (local, hash) = admins::mint(random.as_ref());
         let gateway = world::gateway(clock.clone(), random);
+        let alerts = Arc::new(TestHost::default());
         let changes = Arc::new(AtomicUsize::new(0));
         let (count, conditions, links) = (changes.clone(), choices.conditions, choices.links);
         let policy = ResponsePolicy::default();
@@ -123,6 +127,7 @@ impl Server {
             }),
             conditions: Arc::new(move || conditions.clone()),
             before_scrape: Arc::new(|| ()),
+            alerts: alerts.clone(),
             drills: DrillHost {
                 // Nobody calls it.
                 mock: Arc::new(|| Ok("http://127.0.0.1:1".parse().unwrap())),
@@ -147,6 +152,7 @@ impl Server {
             manager,
             gateway,
             clock,
+            alerts,
             changes,
             tokens: tokens.into(),
             local,

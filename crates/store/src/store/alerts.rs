@@ -146,10 +146,18 @@ impl Store {
         self.many(DELIVERY, from, params![destination, limit], delivery)
     }
 
-    /// Deliveries, latest first, at most `limit`; only pending ones unless `all`.
-    pub fn deliveries(&self, all: bool, limit: u32) -> Result<Vec<Delivery>, ReadError> {
-        let which = if all { "" } else { "WHERE state = 'pending'" };
-        self.many(DELIVERY, &format!("deliveries {which} ORDER BY id DESC LIMIT ?1"), [limit], delivery)
+    /// Deliveries, latest first, at most `limit`; only pending ones unless `all`, only of an incident when one is named.
+    pub fn deliveries(
+        &self,
+        all: bool,
+        incident: Option<IncidentId>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, ReadError> {
+        let state = if all { "" } else { "AND state = 'pending'" };
+        // Without an incident its index is of no use, and must not be asked for.
+        let of = if incident.is_some() { "incident = ?2" } else { "?2 IS NULL" };
+        let from = format!("deliveries WHERE {of} {state} ORDER BY id DESC LIMIT ?1");
+        self.many(DELIVERY, &from, params![limit, incident.map(|id| stored(id.bits()))], delivery)
     }
 
     /// A delivery.
@@ -203,7 +211,9 @@ impl Store {
             let which = if id.is_some() { "id = ?2" } else { "attempts > 0 AND ?2 IS NULL" };
             let sql = format!("UPDATE deliveries SET due = ?1 WHERE state = 'pending' AND {which}");
             let changed = tx.prepare_cached(&sql)?.execute(params![stored(now.0), id.map(stored)])?;
-            append_audit(tx, &self.0.redactor, entry)?;
+            if id.is_none() || changed > 0 {
+                append_audit(tx, &self.0.redactor, entry)?;
+            }
             Ok(changed)
         })
     }

@@ -54,8 +54,10 @@ fn alerts_are_routed_once_and_sent_in_order() {
         (sent.state, sent.attempts, sent.ended, sent.error.as_str()),
         (DeliveryState::Sent, 2, Some(START.plus(9)), "")
     );
-    assert_eq!(store.deliveries(false, 9).unwrap().len(), 1);
+    assert_eq!(store.deliveries(false, None, 9).unwrap().len(), 1);
+    assert_eq!(store.deliveries(true, Some(incident(9).id), 9).unwrap(), []);
     let rest = store.deliveries_of(incident(1).id).unwrap();
+    assert_eq!(store.deliveries(true, Some(incident(1).id), 9).unwrap().len(), rest.len());
     assert!(store.drop_delivery(rest[1].id, START, &entry("alert.drop", 2)).unwrap());
     assert_eq!(store.pending(START.plus(HOUR)).unwrap(), Pending::default());
     assert!(store.verify_audit().unwrap().is_whole());
@@ -91,5 +93,5 @@ fn snoozes_end_and_old_alerts_are_forgotten_unless_something_is_pending() {
     store.prune_alerts(START.plus(HOUR)).unwrap();
     let left = [1, 2, 3].map(|sequence| store.alert(sequence).unwrap().is_some());
     assert_eq!(left, [false, true, true], "sent, pending, not routed yet");
-    assert_eq!(store.deliveries(true, 9).unwrap().len(), 1);
+    assert_eq!(store.deliveries(true, None, 9).unwrap().len(), 1);
 }
