@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokenwatch_gateway::{FindingSink, Gateway};
-use tokenwatch_model::drill::DrillEnd;
+use tokenwatch_model::drill::{Drill, DrillEnd};
 use tokenwatch_model::finding::Finding;
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::incident::Incident;
@@ -37,6 +37,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 const TEND_EVERY: Duration = Duration::from_secs(60);
 /// Incidents of a key that are looked at for a finding from before a restart.
 const LOOK_BACK: u32 = 8;
+/// Drills looked at for ones that nobody ended, latest first.
+const DRILLS_MAX: u32 = 100;
 /// Tries when somebody else changed a row meanwhile.
 const TRIES: usize = 5;
 
@@ -164,6 +166,7 @@ impl Responder {
     fn run(&mut self, findings: &Receiver<Message>) {
         let mut counted = Instant::now();
         let mut tended = Instant::now();
+        self.end_abandoned();
         loop {
             match findings.recv_timeout(COUNT_EVERY) {
                 Ok(Message::Finding(finding)) => self.handle_finding(&finding),
@@ -191,6 +194,7 @@ impl Responder {
             if tended.elapsed() >= TEND_EVERY {
                 tended = Instant::now();
                 tend(&self.parts.records, &self.gateway, &self.parts.policy.load());
+                self.end_abandoned();
             }
         }
         self.count_refused();
@@ -287,8 +291,24 @@ impl Responder {
 
     /// Ends drills whose driver did not: it may have been killed.
     fn end_overdue(&self) {
+        self.break_off(self.gateway.drills.overdue(self.gateway.now()));
+    }
+
+    /// Ends drills that a process before this one was running: their incidents are open, and call people.
+    fn end_abandoned(&self) {
         let now = self.gateway.now();
-        for drill in self.gateway.drills.overdue(now) {
+        match self.parts.records.drills(None, DRILLS_MAX) {
+            Ok(drills) => {
+                let is_abandoned = |drill: &Drill| drill.end.is_none() && drill.until <= now;
+                self.break_off(drills.into_iter().filter(is_abandoned).collect());
+            }
+            Err(error) => tracing::warn!(%error, "whether a drill was left behind can not be read"),
+        }
+    }
+
+    fn break_off(&self, drills: Vec<Drill>) {
+        let now = self.gateway.now();
+        for drill in drills {
             let summary = "broken off: it was not ended in time".to_owned();
             let end = DrillEnd { time: now, passed: false, summary };
             let policy = self.parts.policy.load();

@@ -82,13 +82,8 @@ fn a_key_with_a_case_or_without_use_is_left_alone() {
     start(&server, json!({ "key": "off" })).expect_error(409, "not_possible", None);
 }
 
-/// Its driver was killed: the responder ends it, and what it signed is refused.
-#[test]
-fn one_that_nobody_ends_ends_by_itself() {
-    let server = Server::start();
-    server.make_known_key("search-prod");
-    let id: DrillId =
-        start(&server, json!({ "minutes": 2 })).expect(201).json()["id"].as_str().unwrap().parse().unwrap();
+/// Runs a responder until `is_done`, and ends it.
+fn respond_until(server: &Server, is_done: impl Fn() -> bool) {
     let (handle, queue) = responder::channel();
     let parts = ResponderParts {
         records: server.records.clone(),
@@ -97,18 +92,32 @@ fn one_that_nobody_ends_ends_by_itself() {
         watcher: Box::new(|_: &Plan, _: &Effects| ()),
     };
     let thread = responder::start(server.gateway.clone(), handle.clone(), queue, parts).unwrap();
-    assert!(server.gateway.drills.running(id).is_some());
-    server.clock.move_on(3 * MINUTE);
     let began = Instant::now();
-    let end = loop {
-        if let Some(end) = server.records.drill(id).unwrap().unwrap().end {
-            break end;
-        }
+    while !is_done() {
         assert!(began.elapsed() < Duration::from_secs(60), "it goes on and on");
         std::thread::sleep(Duration::from_millis(20));
-    };
-    assert!(!end.passed && end.summary.starts_with("broken off"), "{end:?}");
+    }
     handle.stop();
     thread.join().unwrap();
-    assert!(server.gateway.drills.running(id).is_none());
+}
+
+/// Its driver was killed, or the server that ran it: the responder ends it, and what it signed is refused.
+#[test]
+fn one_that_nobody_ends_ends_by_itself() {
+    for is_restarted in [false, true] {
+        let server = Server::start();
+        server.make_known_key("search-prod");
+        let started = start(&server, json!({ "minutes": 2 })).expect(201).json();
+        let id: DrillId = started["id"].as_str().unwrap().parse().unwrap();
+        assert!(server.gateway.drills.running(id).is_some());
+        if is_restarted {
+            server.gateway.drills.end(id);
+        }
+        server.clock.move_on(3 * MINUTE);
+        let end = || server.records.drill(id).unwrap().unwrap().end;
+        respond_until(&server, || end().is_some());
+        let end = end().unwrap();
+        assert!(!end.passed && end.summary.starts_with("broken off"), "{end:?}");
+        assert!(server.gateway.drills.running(id).is_none());
+    }
 }
