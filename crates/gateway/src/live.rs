@@ -33,6 +33,7 @@ mod census;
 mod checkpoint;
 mod contained;
 mod homes;
+mod look;
 mod rebuild;
 mod silence;
 mod view;

@@ -228,6 +228,12 @@ async fn price_file(
     let OutBody::Whole(Some(bytes)) = body else {
         return Err(Stop::because(Refusal::BadBody, "a batch needs a body"));
     };
+    let gateway = ticket.gateway().clone();
+    if let Some(open) = ticket.get() {
+        // Reading a file costs more than refusing whoever asks for it.
+        open.context.siblings = gateway.live.siblings(open.context.key, &open.context);
+        gateway.live.look(&open.context).map_err(Stop::denied)?;
+    }
     let totals = batch::read(settings, pool, heard, bytes).await?;
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     let unlimited = settings.reserve_output_tokens.saturating_mul(totals.outputs_unlimited);

@@ -1,6 +1,7 @@
 //! Batches are booked when they are made, at their worst case; looking at them costs nothing.
 
 use serde_json::{Value, json};
+use tokenwatch_model::containment::Action;
 use tokenwatch_model::key::Policy;
 use tokenwatch_model::limit::Budgets;
 use tokenwatch_model::money::NanoUsd;
@@ -159,6 +160,15 @@ fn a_batch_of_a_file_is_held_by_the_budget() {
     let room = NanoUsd(1_000 * OUTPUT / 2);
     let (rig, secret, file) = uploaded(Some(room), &[Endpoint::ChatCompletions], &[line("gpt-4o", 5_000)]);
     assert_eq!(error_code(&make_of(&rig, &secret, &file).body), "budget_total");
+}
+
+#[test]
+fn whoever_is_refused_anyway_makes_us_read_no_file() {
+    let (rig, secret, file) = uploaded(None, &[Endpoint::ChatCompletions], &[line("gpt-4o", 5)]);
+    let before = rig.mock.requests();
+    rig.contain(1, 1, 1, Action::Suspend);
+    assert_eq!(make_of(&rig, &secret, &file).status, 403);
+    assert_eq!(rig.mock.requests(), before, "the provider was not asked");
 }
 
 #[test]
