@@ -16,7 +16,7 @@ use tokenwatch_respond::Effects;
 use tokenwatch_respond::alert::rehearsal;
 use tokenwatch_respond::alert::route::{CHANNEL, ON_CALL, Route};
 
-use crate::drills::check_text;
+use crate::drills::check_said;
 use crate::manage::{Manager, invalid};
 use crate::records::RecordsError;
 
@@ -207,7 +207,7 @@ impl Manager {
     ///
     /// When there is none with this number, it does not wait, or no reason is given.
     pub fn drop_delivery(&self, number: &str, reason: &str, who: &str) -> Result<Delivery, RecordsError> {
-        check_text("reason", reason)?;
+        check_said("reason", reason)?;
         let delivery = self.waiting(number)?;
         let now = self.clock.now();
         let entry = entry(now, who, "alert.drop", &delivery.id.to_string(), &json!({ "reason": reason }));

@@ -117,7 +117,7 @@ pub(crate) fn check_name(field: &str, name: &str, required: bool) -> Result<(), 
     Ok(())
 }
 
-fn check_text(field: &str, text: &str) -> Result<(), RecordsError> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), RecordsError> {
     if text.chars().count() > TEXT_MAX || text.chars().any(char::is_control) {
         return Err(invalid(field, format!("at most {TEXT_MAX} characters on one line")));
     }

@@ -334,12 +334,3 @@ const fn mark(effects: &mut Effects) {
         incident.drill = true;
     }
 }
-
-/// The open incident of a key, for callers that only look.
-///
-/// # Errors
-///
-/// When the store does not answer.
-pub fn open_incident(records: &dyn Records, key: KeyId) -> Result<Option<Incident>, RecordsError> {
-    Ok(records.incidents(true, Some(key), 1)?.into_iter().next())
-}

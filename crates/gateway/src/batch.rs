@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use http_body::Body as _;
+use tokenwatch_model::account::Ask;
 use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::provider::{Dialect, Endpoint};
 use tokenwatch_model::scope::Scope;
@@ -15,10 +16,11 @@ use tokenwatch_wire::batch::{BatchReader, BatchTotals, input_file};
 
 use crate::body::OutBody;
 use crate::line::Inflow;
-use crate::path::Heard;
+use crate::path::{Heard, NOT_REHEARSED, batch_price};
 use crate::pool::Pool;
 use crate::refuse::Stop;
 use crate::settings::{Provider, Settings, credential_field};
+use crate::ticket::Ticket;
 
 /// Longest id of a file.
 const ID_MAX: usize = 128;
@@ -31,13 +33,43 @@ pub(crate) fn is_made_of_a_file(heard: &Heard, method: &Method) -> bool {
         && heard.target.path_and_query.split('?').next().is_some_and(|path| path.ends_with("/batches"))
 }
 
-/// Reads the file that a call makes a batch of, and checks that the key may make each of its requests.
-pub(crate) async fn read(
+/// The worst case of an OpenAI batch, from the file it is made of.
+pub(crate) async fn price(
     settings: &Settings,
     pool: &Pool,
+    ticket: &mut Ticket,
     heard: &Heard,
-    body: &[u8],
-) -> Result<BatchTotals, Stop> {
+    body: &OutBody,
+) -> Result<Ask, Stop> {
+    let OutBody::Whole(Some(bytes)) = body else {
+        return Err(Stop::because(Refusal::BadBody, "a batch needs a body"));
+    };
+    let gateway = ticket.gateway().clone();
+    if ticket.claimed().is_some() {
+        return Err(Stop::because(Refusal::BadHttp, NOT_REHEARSED));
+    }
+    if let Some(open) = ticket.get() {
+        // Reading a file costs more than refusing whoever asks for it.
+        open.context.siblings = gateway.live.siblings(open.context.key, &open.context);
+        gateway.live.look(&open.context).map_err(Stop::denied)?;
+    }
+    let totals = read(settings, pool, heard, bytes).await?;
+    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
+    let unlimited = settings.reserve_output_tokens.saturating_mul(totals.outputs_unlimited);
+    let output = totals.output_tokens_stated.saturating_add(unlimited);
+    let prices_as = &heard.target.provider.prices_as;
+    if let [first, further @ ..] = totals.models.as_slice() {
+        open.price = batch_price(settings, prices_as, settings.prices.find(prices_as, first), further);
+        open.context.model = first.clone();
+    }
+    open.context.input_tokens_estimate = totals.input_tokens;
+    open.context.output_tokens_max = output;
+    open.context.cost_worst = tokenwatch_wire::price::worst_case(totals.input_tokens, output, &open.price.0);
+    Ok(Ask { tokens: totals.input_tokens.saturating_add(output), cost: open.context.cost_worst })
+}
+
+/// Reads the file that a call makes a batch of, and checks that the key may make each of its requests.
+async fn read(settings: &Settings, pool: &Pool, heard: &Heard, body: &[u8]) -> Result<BatchTotals, Stop> {
     let about_file = |stop: Stop| Stop { field: Some("input_file_id"), ..stop };
     let id = input_file(body).filter(|id| is_id(id)).ok_or_else(|| {
         about_file(Stop::because(

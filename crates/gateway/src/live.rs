@@ -16,7 +16,6 @@ use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::finding::{Decision, Feedback};
 use tokenwatch_model::id::{ActorId, KeyId, RequestId};
-use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::ports::EventSink;
@@ -303,23 +302,18 @@ impl Live {
         let policy = &entry.policy;
         let actor = in_flight_by_actor.get(&flight.actor).copied().unwrap_or(0);
         let in_flight = InFlight { actor, watched: *watched };
-        let mut verdict = self.engine.judge(&mind.learned, &entry.profile, request, in_flight);
-        self.soften(&mut verdict, entry, &mind.learned, request);
-        if verdict.decision == Decision::Refuse && entry.mode() != Mode::Observe {
-            let containment = verdict.finding.map(|finding| finding.summary);
-            return Err(Denied { refusal: Refusal::Judged, retry_after_us: None, containment });
-        }
+        let decision = self.judged(entry, &mind.learned, request, in_flight)?;
         // Judged before room is taken: a refused thief must not use up the owner's limits.
         check_clamps(containments, mind, request)?;
         let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
-        let is_watched = verdict.decision != Decision::Forward;
+        let is_watched = decision != Decision::Forward;
         *watched += u32::from(is_watched);
         flight.set_expiry(entry.expires);
         let drawn = NanoUsd::ZERO;
         flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched, drawn });
         *in_flight_by_actor.entry(flight.actor).or_default() += 1;
         let (requests_room, tokens_room) = mind.account.room(now, &policy.limits);
-        Ok(Admitted { reservation, decision: verdict.decision, requests_room, tokens_room })
+        Ok(Admitted { reservation, decision, requests_room, tokens_room })
     }
 
     /// Holds what a running stream costs beyond what is `held` for it, and some more to go on with. What is held

@@ -36,7 +36,7 @@ use crate::target::{Target, guess_dialect};
 use crate::ticket::{Consumed, Ticket};
 use crate::{batch, credential, drill, health, strict};
 
-const NOT_REHEARSED: &str = "a drill rehearses requests with JSON bodies only";
+pub(crate) const NOT_REHEARSED: &str = "a drill rehearses requests with JSON bodies only, and no batches";
 
 /// Answers one request, whatever it is.
 pub(crate) async fn answer(
@@ -212,41 +212,9 @@ async fn prepare(
     }
     let mut prepared = prepare_json(settings, ticket, heard, &parts.headers, bytes, limits.bytes_max)?;
     if batch::is_made_of_a_file(heard, &parts.method) {
-        prepared.ask = price_file(settings, pool, ticket, heard, &prepared.body).await?;
+        prepared.ask = batch::price(settings, pool, ticket, heard, &prepared.body).await?;
     }
     Ok(prepared)
-}
-
-/// The worst case of an OpenAI batch, from the file it is made of.
-async fn price_file(
-    settings: &Settings,
-    pool: &Pool,
-    ticket: &mut Ticket,
-    heard: &Heard,
-    body: &OutBody,
-) -> Result<Ask, Stop> {
-    let OutBody::Whole(Some(bytes)) = body else {
-        return Err(Stop::because(Refusal::BadBody, "a batch needs a body"));
-    };
-    let gateway = ticket.gateway().clone();
-    if let Some(open) = ticket.get() {
-        // Reading a file costs more than refusing whoever asks for it.
-        open.context.siblings = gateway.live.siblings(open.context.key, &open.context);
-        gateway.live.look(&open.context).map_err(Stop::denied)?;
-    }
-    let totals = batch::read(settings, pool, heard, bytes).await?;
-    let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
-    let unlimited = settings.reserve_output_tokens.saturating_mul(totals.outputs_unlimited);
-    let output = totals.output_tokens_stated.saturating_add(unlimited);
-    let prices_as = &heard.target.provider.prices_as;
-    if let [first, further @ ..] = totals.models.as_slice() {
-        open.price = batch_price(settings, prices_as, settings.prices.find(prices_as, first), further);
-        open.context.model = first.clone();
-    }
-    open.context.input_tokens_estimate = totals.input_tokens;
-    open.context.output_tokens_max = output;
-    open.context.cost_worst = tokenwatch_wire::price::worst_case(totals.input_tokens, output, &open.price.0);
-    Ok(Ask { tokens: totals.input_tokens.saturating_add(output), cost: open.context.cost_worst })
 }
 
 fn body_limits(http: &HttpLimits, bytes_max: u64) -> BodyLimits {
@@ -353,7 +321,7 @@ fn take_parsed(
     context.output_tokens_max = parsed.output_tokens_max;
     let provider = &heard.target.provider;
     open.price = settings.prices.find(&provider.prices_as, &open.context.model);
-    // What an OpenAI batch consumes stands in a file, see `price_file`.
+    // What an OpenAI batch consumes stands in a file, see `batch::price`.
     let is_unread = open.context.endpoint == Endpoint::Batches && provider.dialect == Dialect::OpenAi;
     if !consumes_tokens(open.context.endpoint) || is_unread {
         return Ask { tokens: 0, cost: Default::default() };
@@ -373,7 +341,7 @@ fn take_parsed(
 }
 
 /// A batch is priced as a whole, at the dearest of its models: how its tokens spread over them is not kept.
-fn batch_price(
+pub(crate) fn batch_price(
     settings: &Settings,
     prices_as: &str,
     first: (Price, PriceSource),

@@ -6,6 +6,7 @@ use hyper::Method;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::client::Client;
 use tokenwatch_model::provider::{Dialect, Endpoint};
+use tokenwatch_model::usage::TokenUsage;
 
 use crate::theft::Theft;
 
@@ -72,6 +73,17 @@ pub struct SimRequest {
 }
 
 impl SimRequest {
+    /// What it consumes, as a provider reports it.
+    pub fn usage(&self) -> TokenUsage {
+        let Tokens { input, cached, output } = self.tokens;
+        TokenUsage {
+            input: input.saturating_sub(cached).into(),
+            cache_read: cached.into(),
+            output: output.into(),
+            ..TokenUsage::default()
+        }
+    }
+
     /// The headers to send: the client's own, and the `x-mock-` headers that dictate tokens and
     /// refusals to [`crate::provider`].
     pub fn headers_to_send(&self) -> impl Iterator<Item = (&str, String)> {

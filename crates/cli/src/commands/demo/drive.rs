@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokenwatch_model::money::NanoUsd;
-use tokenwatch_model::usage::TokenUsage;
 use tokenwatch_testkit::client::{LoadClient, SendError};
 use tokenwatch_testkit::persona::Persona;
 use tokenwatch_testkit::rng::Rng;
@@ -232,12 +231,5 @@ impl Driver<'_> {
 /// What a served request costs, by the bundled prices.
 fn cost(request: &SimRequest) -> NanoUsd {
     let (price, _) = PriceTable::bundled().find(request.dialect.name(), &request.model);
-    let tokens = request.tokens;
-    let usage = TokenUsage {
-        input: u64::from(tokens.input.saturating_sub(tokens.cached)),
-        cache_read: tokens.cached.into(),
-        output: tokens.output.into(),
-        ..TokenUsage::default()
-    };
-    tokenwatch_wire::price::cost(&usage, &price)
+    tokenwatch_wire::price::cost(&request.usage(), &price)
 }
