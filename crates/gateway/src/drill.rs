@@ -57,7 +57,7 @@ pub enum StartDrillError {
     #[error("the key is {0}: a drill shows that its owner keeps working, and nobody can")]
     Unusable(&'static str),
     /// One is under way on the same key.
-    #[error("the drill {0} runs on this key; wait for its end, or end it")]
+    #[error("the drill {0} runs on this key; wait for its end, or end it: `tokenwatch drill end {0}`")]
     Running(DrillId),
     /// Too many run.
     #[error("{RUNNING_MAX} drills run already; wait for one to end")]

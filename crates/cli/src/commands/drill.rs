@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 use tokenwatch_console::api::drills::{DrillList, DrillOut};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::DeliveryState;
@@ -44,6 +45,13 @@ pub(crate) enum Args {
     Run(RunArgs),
     /// List drills, latest first
     List(ListArgs),
+    /// End a drill whose driver is gone, before it ends by itself
+    End {
+        /// Id of the drill
+        drill: String,
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Show one drill and what it led to
     Show {
         /// Id of the drill
@@ -114,6 +122,18 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     match args {
         Args::Run(args) => rehearse(common, args),
         Args::List(args) => list(common, args),
+        Args::End { drill, api } => {
+            let (server, end) =
+                (server(common, api)?, json!({ "passed": false, "summary": "broken off by hand" }));
+            let out: DrillOut =
+                runtime()?.block_on(server.post(&format!("/api/v1/drills/{drill}/end"), &end))?;
+            if common.json {
+                output::json(&out)?
+            } else {
+                output::line(&print::show(&out))
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Args::Show { drill, api } => {
             let server = server(common, api)?;
             let out: DrillOut = runtime()?.block_on(server.get(&format!("/api/v1/drills/{drill}")))?;

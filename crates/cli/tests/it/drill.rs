@@ -9,11 +9,14 @@ use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::secret::Secret;
 use tokenwatch_model::time::Timestamp;
 
+use std::process::Stdio;
+
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
+use rustix::process::Signal;
 
-use crate::harness::{Done, Mock, Place, Server, wait_for};
+use crate::harness::{Done, Mock, Place, Process, Server, wait_for};
 use crate::past::{self, journalled};
 use crate::receiver::Receiver;
 
@@ -181,6 +184,20 @@ fn a_drill_needs_a_key_that_is_used_and_free() {
         (!done.stderr.contains("made no request")).then_some(done)
     });
     assert!(young.code == 3 && young.stdout.contains("warning learned"), "{young:?}");
+    // A driver that is interrupted ends its drill; one that is killed leaves it to a person.
+    let (admin, gateway) = (format!("http://{}", server.admin), server.gateway.to_string());
+    let left = server.admin_post("/api/v1/drills", r#"{"key":"search-prod","theft":"by hand"}"#);
+    let id = left["id"].as_str().unwrap();
+    refused("search-prod", &[], &format!("tokenwatch drill end {id}"));
+    place.ok(&["drill", "end", id, "--url", &admin]);
+    let mut command = place.command();
+    command.args(["drill", "run", "search-prod", "--theft", "all", "--url", &admin, "--gateway", &gateway]);
+    let mut driver = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let latest = || server.admin("/api/v1/drills?limit=1")["drills"][0].clone();
+    wait_for("a drill that runs", || (latest()["end"].is_null() && latest()["id"] != id).then_some(()));
+    driver.signal(Signal::INT);
+    assert!(!driver.ended().success());
+    assert!(latest()["end"]["summary"].as_str().unwrap().starts_with("broken off"), "{}", latest());
     refused("search-prod", &["--theft", "resail"], "\"resail\" is none of all");
     stolen.steal(&server);
     wait_for("an incident", || {

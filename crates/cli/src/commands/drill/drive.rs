@@ -21,7 +21,6 @@ use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
 use tokenwatch_model::time::Timestamp;
-use tokenwatch_model::usage::TokenUsage;
 use tokenwatch_testkit::client::LoadClient;
 use tokenwatch_testkit::sim::SimRequest;
 use tokenwatch_testkit::theft::Theft;
@@ -109,10 +108,13 @@ impl Driver<'_> {
             incidents: Vec::new(),
             refused: None,
         };
-        let driven = run.all(&rehearsal, start_ms, bar).await;
+        let driven = tokio::select! {
+            driven = run.all(&rehearsal, start_ms, bar) => driven,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the drill was ended")),
+        };
         if driven.is_err() {
             // It ends by itself later when this fails too.
-            let _ = self.end(run.id, false, "broken off: its driver met an error").await;
+            let _ = self.end(run.id, false, "broken off: its driver was interrupted or met an error").await;
         }
         driven
     }
@@ -125,14 +127,7 @@ impl Driver<'_> {
 
     fn cost(&self, request: &SimRequest) -> NanoUsd {
         let (price, _) = self.prices.find(&self.prices_as, &request.model);
-        let tokens = request.tokens;
-        let usage = TokenUsage {
-            input: tokens.input.saturating_sub(tokens.cached).into(),
-            cache_read: tokens.cached.into(),
-            output: tokens.output.into(),
-            ..TokenUsage::default()
-        };
-        tokenwatch_wire::price::cost(&usage, &price)
+        tokenwatch_wire::price::cost(&request.usage(), &price)
     }
 }
 
