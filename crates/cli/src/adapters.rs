@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
+use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::{Delivery, StoredAlert};
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
@@ -19,7 +20,8 @@ use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 use tokenwatch_store::{
-    AdminRole, Batch, Change, IncidentFilter, ReadError, Store, StoredAdminToken, UpdateError,
+    AdminRole, Archive, Batch, Change, Filter, IncidentFilter, ReadError, Store, StoredAdminToken,
+    UpdateError,
 };
 
 /// The system's clock.
@@ -128,6 +130,20 @@ impl Records for StoreRecords {
 
     fn update_key(&self, key: &Key, entry: &AuditEntry) -> Result<(), RecordsError> {
         self.0.update_key(key, entry).map(drop).map_err(update_failed)
+    }
+
+    fn rotate_key(&self, key: &StoredKey, entry: &AuditEntry) -> Result<(), RecordsError> {
+        self.0.rotate_key(key, entry).map(drop).map_err(update_failed)
+    }
+
+    fn previous_callers(&self, key: KeyId, since: Timestamp) -> Result<Vec<Caller>, RecordsError> {
+        let filter = Filter { key: Some(key), from: Some(since), ..Filter::default() };
+        let events = Archive::new(&self.0.archive_dir()).events(Some(&self.0.journal_dir()), filter);
+        let mut callers = Callers::default();
+        // What can not be read is counted and told by those that keep the events; here the rest is still worth knowing.
+        let events = events.map_err(|error| RecordsError::Unavailable(chain(&error)))?.flatten();
+        events.for_each(|event| callers.see(key, &event));
+        Ok(callers.busiest())
     }
 
     fn owners(&self) -> Result<Vec<Owner>, RecordsError> {

@@ -135,7 +135,6 @@ impl Desk {
             key: &case.key,
             owner: case.owner.as_ref(),
             containments: &case.containments,
-            replacement: case.replacement.as_ref(),
             created: None,
             now: stored.time,
         };
@@ -173,8 +172,6 @@ pub(crate) struct Sending<'a> {
 /// What an alert is told with besides its incident.
 pub(crate) struct Case {
     pub(crate) key: Key,
-    /// The key that replaces it, as far as it has the name that the runbook proposes.
-    pub(crate) replacement: Option<Key>,
     pub(crate) owner: Option<Owner>,
     pub(crate) containments: Vec<tokenwatch_model::containment::Containment>,
 }
@@ -185,8 +182,7 @@ impl Case {
         let id = stored.incident.key;
         let key = store.key(id)?.with_context(|| format!("there is no key {id}"))?.key;
         let owner = key.owner.map(|owner| store.owner(owner)).transpose()?.flatten();
-        let replacement = store.key_by_name(&runbook::replacement_name(&key))?.map(|stored| stored.key);
-        Ok(Self { containments: store.containments_of(id)?, replacement, key, owner })
+        Ok(Self { containments: store.containments_of(id)?, key, owner })
     }
 }
 

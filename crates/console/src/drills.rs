@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokenwatch_gateway::Gateway;
-use tokenwatch_gateway::drill::StartDrillError;
+use tokenwatch_gateway::drill::{DrillSecrets, StartDrillError};
 use tokenwatch_gateway::settings::Origin;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::AuditEntry;
@@ -16,6 +16,7 @@ use tokenwatch_respond::{ResponsePolicy, incident};
 
 use crate::manage::{Manager, check_text, invalid};
 use crate::records::{Records, RecordsError};
+use crate::rotation::{self, RotateSpec};
 
 /// Longest time a drill may take.
 const MINUTES_MAX: u32 = 60;
@@ -45,8 +46,7 @@ const fn ten() -> u32 {
 }
 
 impl Manager {
-    /// Starts a drill on the running gateway, answered by the mock at `mock`. The secret that signs its requests is handed
-    /// out once.
+    /// Starts a drill on the running gateway, answered by the mock at `mock`. Its secrets are handed out once.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Manager {
         mock: &Origin,
         spec: &DrillSpec,
         who: &str,
-    ) -> Result<(Drill, Secret), RecordsError> {
+    ) -> Result<(Drill, DrillSecrets), RecordsError> {
         if !(1..=MINUTES_MAX).contains(&spec.minutes) {
             return Err(invalid("minutes", format!("expected 1 to {MINUTES_MAX}")));
         }
@@ -76,7 +76,7 @@ impl Manager {
             until: now.plus(u64::from(spec.minutes) * MINUTE),
             end: None,
         };
-        let secret = gateway.start_drill(drill.clone(), mock).map_err(|error| match error {
+        let secrets = gateway.start_drill(drill.clone(), mock).map_err(|error| match error {
             StartDrillError::NoKey => RecordsError::Missing(error.to_string()),
             StartDrillError::Unread(_) => RecordsError::Unavailable(error.to_string()),
             error => RecordsError::Refused(error.to_string()),
@@ -88,7 +88,7 @@ impl Manager {
             gateway.drills.end(drill.id);
             return Err(error);
         }
-        Ok((drill, secret))
+        Ok((drill, secrets))
     }
 
     /// A key with a case of its own is left alone: a drill would show nothing, and confuse whoever works on it.
@@ -107,6 +107,26 @@ impl Manager {
             )));
         }
         Ok(())
+    }
+
+    /// Rotates the credential of a running drill's stand-in, by the rules of [`Manager::rotate`] and at a time on the drill's
+    /// clock; the new credential. No key's credential is touched.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such drill, it has ended, or a rotation of it is under way.
+    pub fn rotate_in_drill(
+        &self,
+        gateway: &Gateway,
+        id: &str,
+        spec: &RotateSpec,
+        at: Timestamp,
+    ) -> Result<Secret, RecordsError> {
+        let drill = self.find_drill(id)?;
+        let ended = || RecordsError::Refused(format!("the drill {id} has ended"));
+        let latest = gateway.drills.running(drill.id).ok_or_else(ended)?.rotation();
+        let rotation = rotation::next("the stand-in", latest, spec, at)?;
+        gateway.rotate_stand_in(drill.id, rotation).ok_or_else(ended)
     }
 
     /// Ends a drill: its incidents are closed as "it was us", what they put in force is lifted, and its stand-in is forgotten.

@@ -18,6 +18,7 @@ pub mod manage;
 mod radius;
 pub mod records;
 pub mod responder;
+pub mod rotation;
 pub mod runbooks;
 pub mod suppressions;
 pub mod tend;

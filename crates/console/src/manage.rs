@@ -92,7 +92,7 @@ pub struct Manager {
     pub random: Arc<dyn Random>,
 }
 
-fn refused(text: impl Into<String>) -> RecordsError {
+pub(crate) fn refused(text: impl Into<String>) -> RecordsError {
     RecordsError::Refused(text.into())
 }
 
@@ -124,7 +124,12 @@ pub(crate) fn check_text(field: &str, text: &str) -> Result<(), RecordsError> {
     Ok(())
 }
 
-fn check_revision(what: &str, name: &str, found: u64, expected: Option<u64>) -> Result<(), RecordsError> {
+pub(crate) fn check_revision(
+    what: &str,
+    name: &str,
+    found: u64,
+    expected: Option<u64>,
+) -> Result<(), RecordsError> {
     match expected {
         Some(expected) if expected != found => Err(RecordsError::Stale(format!(
             "{what} {name} was changed meanwhile: it has revision {found} now, not {expected}; read it again and decide again"
@@ -213,11 +218,12 @@ impl Manager {
                 state_reason: SmolStr::default(),
                 created: now,
                 expires: spec.expires,
+                rotation: None,
                 revision: 0,
             };
             let detail = json!({ "name": key.name, "owner": owner.map(|owner| owner.name), "environment": key.environment });
             let entry = self.entry(who, "key.issue", id, &detail);
-            rows.push((StoredKey { key: key.clone(), hash }, entry));
+            rows.push((StoredKey { key: key.clone(), hash, previous: None }, entry));
             issued.push(Issued { key, secret });
         }
         self.records.insert_keys(&rows)?;
@@ -230,11 +236,15 @@ impl Manager {
     ///
     /// When there is none.
     pub fn find_key(&self, name: &str) -> Result<Key, RecordsError> {
+        self.find_stored(name).map(|stored| stored.key)
+    }
+
+    pub(crate) fn find_stored(&self, name: &str) -> Result<StoredKey, RecordsError> {
         let found = match name.parse::<KeyId>() {
             Ok(id) => self.records.key(id)?,
             Err(_) => self.records.key_by_name(name)?,
         };
-        found.map(|stored| stored.key).ok_or_else(|| {
+        found.ok_or_else(|| {
             RecordsError::Missing(format!("there is no key {name:?}; `tokenwatch key list` shows all"))
         })
     }
@@ -353,6 +363,7 @@ impl Manager {
             id: before.id,
             state: before.state,
             created: before.created,
+            rotation: before.rotation,
             revision: before.revision,
             ..key
         };

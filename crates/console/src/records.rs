@@ -16,6 +16,8 @@ use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 
+use crate::rotation::Caller;
+
 /// Why records can not be read or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordsError {
@@ -129,6 +131,10 @@ pub trait Records: Send + Sync {
     fn insert_keys(&self, keys: &[(StoredKey, AuditEntry)]) -> Result<(), RecordsError>;
     /// Changes a key whose `revision` is the one that was read.
     fn update_key(&self, key: &Key, entry: &AuditEntry) -> Result<(), RecordsError>;
+    /// Gives a key whose `revision` is the one that was read another credential.
+    fn rotate_key(&self, key: &StoredKey, entry: &AuditEntry) -> Result<(), RecordsError>;
+    /// Who presented the credential before a key's latest rotation since a time, busiest first.
+    fn previous_callers(&self, key: KeyId, since: Timestamp) -> Result<Vec<Caller>, RecordsError>;
     /// Every owner, by name.
     fn owners(&self) -> Result<Vec<Owner>, RecordsError>;
     /// One owner.

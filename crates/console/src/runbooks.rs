@@ -1,8 +1,6 @@
 //! The runbook of incidents: its steps now, people's words on them, and what was relaxed brought back.
 
-use tokenwatch_model::SmolStr;
 use tokenwatch_model::incident::Incident;
-use tokenwatch_model::key::Key;
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::relax::{self, RestoreError};
 use tokenwatch_respond::runbook::{self, Created, Facts, MarkStepError, Step, StepRule, Tick};
@@ -37,34 +35,16 @@ fn restore_refused(error: RestoreError) -> RecordsError {
 }
 
 /// The steps of a case's runbook at a time.
-///
-/// # Errors
-///
-/// When the store does not answer.
-pub fn steps_of(
-    records: &dyn Records,
-    book: &[StepRule],
-    case: &Case,
-    created: Option<Created>,
-    now: Timestamp,
-) -> Result<Vec<Step>, RecordsError> {
-    let replacement = replacement_of(records, &case.key)?;
+pub fn steps_of(book: &[StepRule], case: &Case, created: Option<Created>, now: Timestamp) -> Vec<Step> {
     let facts = Facts {
         incident: &case.incident_at(now),
         key: &case.key,
         owner: case.owner.as_ref(),
         containments: &case.containments,
-        replacement: replacement.as_ref(),
         created,
         now,
     };
-    Ok(runbook::steps(book, &facts))
-}
-
-/// The key that was issued in place of another, where it has the name that the runbook proposes.
-fn replacement_of(records: &dyn Records, key: &Key) -> Result<Option<Key>, RecordsError> {
-    let name: SmolStr = runbook::replacement_name(key).into();
-    Ok(records.key_by_name(&name)?.map(|stored| stored.key))
+    runbook::steps(book, &facts)
 }
 
 /// An incident with what its runbook is computed from.
@@ -78,17 +58,8 @@ pub(crate) fn case_of(records: &dyn Records, incident: &Incident) -> Result<Opti
 
 impl Manager {
     /// The steps of a case's runbook now. `created` is what was seen of what outlives a key, if events were read.
-    ///
-    /// # Errors
-    ///
-    /// When the store does not answer.
-    pub fn runbook(
-        &self,
-        policy: &ResponsePolicy,
-        case: &Case,
-        created: Option<Created>,
-    ) -> Result<Vec<Step>, RecordsError> {
-        steps_of(self.records.as_ref(), &policy.steps(), case, created, self.clock.now())
+    pub fn runbook(&self, policy: &ResponsePolicy, case: &Case, created: Option<Created>) -> Vec<Step> {
+        steps_of(&policy.steps(), case, created, self.clock.now())
     }
 
     /// Ticks a step of an incident's runbook off, or takes that back.

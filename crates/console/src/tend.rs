@@ -113,7 +113,7 @@ impl Tended<'_> {
     }
 
     fn note_overdue(&self, case: &Case) -> Result<(), RecordsError> {
-        let steps = steps_of(self.records.as_ref(), &self.policy.steps(), case, None, self.now)?;
+        let steps = steps_of(&self.policy.steps(), case, None, self.now);
         match runbook::note_overdue(&case.incident, &steps, self.now) {
             Some(effects) => self.records.apply(&effects),
             None => Ok(()),

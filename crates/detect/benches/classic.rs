@@ -68,6 +68,7 @@ fn event(key: u64, i: u64, every: u64) -> UsageEvent {
             cost_worst: NanoUsd(1_000_000),
             request_bytes: 2_000,
             siblings: Default::default(),
+            previous_credential: false,
         },
         key_seq: i + 1,
         outcome: Outcome::Served,

@@ -51,6 +51,7 @@ fn request(i: u64, blocks: u64, stranger: bool) -> RequestContext {
         cost_worst: NanoUsd(1_000_000),
         request_bytes: 2_000,
         siblings: Default::default(),
+        previous_credential: false,
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn event(key: u64, time: Timestamp) -> UsageEvent {
             cost_worst: NanoUsd(20_000),
             request_bytes: 400,
             siblings: Default::default(),
+            previous_credential: false,
         },
         key_seq: 0,
         outcome: Outcome::Served,

@@ -1,13 +1,13 @@
 //! Drills on the request path: who may send their requests, and where those go.
 //!
-//! A request of a drill presents no credential but a signed claim in [`HEADER`]. It takes the path of any other request, on
-//! a [`Live`] of its own: the stand-in's.
+//! A request of a drill presents the credential of the stand-in, and a signed claim in [`HEADER`]. It takes the path of any
+//! other request, on a [`Live`] of its own: the stand-in's.
 //!
 //! Invariants:
 //! * No request of a drill reaches a provider: its stand-in has the mock's address and no other.
 //! * Nothing of a drill is booked on its key, taught to it, journalled, checkpointed or counted among requests.
 //! * A claim is taken once, for the request it was signed for, while its drill runs; a claim that is not taken is refused, and
-//!   never falls back to a credential.
+//!   never falls back to the credential. A stand-in's credential is worth nothing without a claim.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use tokenwatch_model::context::Source;
 use tokenwatch_model::drill::{Drill, DrillCall};
 use tokenwatch_model::event::JournalRecord;
 use tokenwatch_model::id::{DrillId, KeyId};
-use tokenwatch_model::key::KeyState;
+use tokenwatch_model::key::{KeyState, Rotation};
 use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::ports::EventSink;
 use tokenwatch_model::secret::{Secret, SecretHash};
@@ -71,17 +71,31 @@ pub enum StartDrillError {
 #[derive(Default)]
 pub struct Drills(RwLock<Vec<Arc<Drilling>>>);
 
+/// What a drill's driver needs.
+pub struct DrillSecrets {
+    /// Signs the claims.
+    pub signer: Secret,
+    /// What the requests present: the credential of the stand-in.
+    pub credential: Secret,
+}
+
 /// A drill that runs.
 pub struct Drilling {
     /// What it is.
     pub drill: Drill,
     /// The stand-in's live state, and nobody else's.
     pub live: Live,
-    entry: Arc<KeyEntry>,
     signer: hmac::Key,
     providers: Vec<Arc<Provider>>,
     /// Numbers of the claims that were taken.
     taken: Mutex<HashSet<u64>>,
+}
+
+impl Drilling {
+    /// The latest rotation of the stand-in.
+    pub fn rotation(&self) -> Option<Rotation> {
+        self.live.entry(self.drill.stand_in())?.rotation()
+    }
 }
 
 impl Drills {
@@ -138,26 +152,26 @@ impl Drills {
 }
 
 impl Gateway {
-    /// Starts a drill whose requests are answered by the mock at `mock`; the secret that signs its claims is returned and
-    /// known to nobody else.
+    /// Starts a drill whose requests are answered by the mock at `mock`; its secrets are returned and known to nobody else.
     ///
     /// Call it off the runtime: the key's state is read from the store when it is not in memory.
     ///
     /// # Errors
     ///
     /// See [`StartDrillError`].
-    pub fn start_drill(&self, drill: Drill, mock: &Origin) -> Result<Secret, StartDrillError> {
+    pub fn start_drill(&self, drill: Drill, mock: &Origin) -> Result<DrillSecrets, StartDrillError> {
         let now = self.now();
         let original = self.live.entry(drill.key).ok_or(StartDrillError::NoKey)?;
         original.usable(now).map_err(|refusal| StartDrillError::Unusable(refusal.code()))?;
         let mind = self.copy_mind(drill.key)?;
         let secret = Secret::new(self.random_hex());
+        let (credential, hash) = self.mint(drill.stand_in());
         let entry = Arc::new(KeyEntry {
             id: drill.stand_in(),
             name: original.name.clone(),
             owner: original.owner,
-            // Nobody has the credential of a stand-in.
-            hash: SecretHash::of(self.random_hex().as_bytes()),
+            hash,
+            before: None,
             state: KeyState::Active,
             expires: None,
             policy: original.policy.clone(),
@@ -170,13 +184,28 @@ impl Gateway {
         let drilling = Drilling {
             drill,
             live,
-            entry,
             signer: signer(&secret),
             providers: self.settings().providers.iter().map(|provider| stand_in(provider, mock)).collect(),
             taken: Mutex::default(),
         };
         self.drills.add(drilling)?;
-        Ok(secret)
+        Ok(DrillSecrets { signer: secret, credential })
+    }
+
+    /// Rotates the credential of a drill's stand-in, as that of a key is rotated; the new one. `None` when the drill does not
+    /// run.
+    pub fn rotate_stand_in(&self, id: DrillId, rotation: Rotation) -> Option<Secret> {
+        let drilling = self.drills.running(id)?;
+        let entry = drilling.live.entry(drilling.drill.stand_in())?;
+        let (credential, hash) = self.mint(entry.id);
+        drilling.live.put_key(Arc::new(entry.rotated(hash, rotation)), rotation.rotated);
+        Some(credential)
+    }
+
+    fn mint(&self, key: KeyId) -> (Secret, SecretHash) {
+        let mut random = [0; 32];
+        self.ports.random.fill(&mut random);
+        tokenwatch_model::credential::mint(key, &random)
     }
 
     fn random_hex(&self) -> String {
@@ -305,11 +334,6 @@ fn read(gateway: &Gateway, method: &Method, target: &str, value: &str) -> Option
 }
 
 impl Claimed {
-    /// The stand-in.
-    pub(crate) fn entry(&self) -> Arc<KeyEntry> {
-        self.drilling.entry.clone()
-    }
-
     /// The mock behind a provider's name; `None` when the provider was added after the drill began.
     pub(crate) fn provider(&self, name: &str) -> Option<Arc<Provider>> {
         self.drilling.providers.iter().find(|provider| provider.name == name).cloned()

@@ -1,7 +1,7 @@
 //! A request in flight, seen from outside its own task: what it is, and a way to cut it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use atomic_waker::AtomicWaker;
 use std::task::Context;
@@ -10,6 +10,8 @@ use tokenwatch_model::id::ActorId;
 use tokenwatch_model::limit::BudgetWindow;
 use tokenwatch_model::outcome::{Cut, Refusal};
 use tokenwatch_model::time::Timestamp;
+
+use crate::registry::Issue;
 
 const RUNNING: u8 = 0;
 const NEVER: u64 = u64::MAX;
@@ -20,26 +22,32 @@ pub(crate) struct Flight {
     pub(crate) context: RequestContext,
     /// Whose it is.
     pub(crate) actor: ActorId,
+    /// Which credential it presented.
+    pub(crate) issue: Issue,
     cut: AtomicU8,
     /// What requests of its key are told since the key ended.
     barred: OnceLock<Refusal>,
     waker: AtomicWaker,
     /// Cost so far in nanodollars, written by the tap, for live views.
     pub(crate) cost_so_far: AtomicU64,
-    /// When the key's time is over, in microseconds since 1970.
+    /// When the time of the key or of the presented credential is over, in microseconds since 1970.
     expires: AtomicU64,
+    /// Whether that is the credential's time.
+    is_rotated: AtomicBool,
 }
 
 impl Flight {
-    pub(crate) fn new(context: RequestContext, actor: ActorId) -> Self {
+    pub(crate) fn new(context: RequestContext, actor: ActorId, issue: Issue) -> Self {
         Self {
             context,
             actor,
+            issue,
             cut: AtomicU8::new(RUNNING),
             barred: OnceLock::new(),
             waker: AtomicWaker::new(),
             cost_so_far: AtomicU64::new(0),
             expires: AtomicU64::new(NEVER),
+            is_rotated: AtomicBool::new(false),
         }
     }
 
@@ -55,10 +63,11 @@ impl Flight {
         self.waker.wake();
     }
 
-    /// Cuts the request because its whole key ended; new requests of the key are told the same.
+    /// Cuts the request because its whole key, or the credential it presented, ended; new requests are told the same.
     pub(crate) fn bar(&self, refusal: Refusal) {
         let _ = self.barred.set(refusal);
-        self.cut(if refusal == Refusal::Expired { Cut::Expired } else { Cut::Containment });
+        let is_over = matches!(refusal, Refusal::Expired | Refusal::Rotated);
+        self.cut(if is_over { Cut::Expired } else { Cut::Containment });
     }
 
     /// What a request that was cut before its answer began is told.
@@ -67,7 +76,7 @@ impl Flight {
             Cut::Containment => self.barred.get().copied().unwrap_or(Refusal::ContextRefused),
             Cut::Budget => Refusal::Budget(BudgetWindow::Total),
             Cut::Shutdown => Refusal::Overloaded,
-            Cut::Expired => Refusal::Expired,
+            Cut::Expired => self.barred.get().copied().unwrap_or(Refusal::Expired),
         }
     }
 
@@ -82,16 +91,19 @@ impl Flight {
         }
     }
 
-    /// Says when the key's time is over.
-    pub(crate) fn set_expiry(&self, expires: Option<Timestamp>) {
-        self.expires.store(expires.map_or(NEVER, |expires| expires.0), Ordering::Release);
+    /// Says when the time of the key, or of the credential, is over.
+    pub(crate) fn set_end(&self, end: Option<(Timestamp, Refusal)>) {
+        let is_rotated = end.is_some_and(|(_, refusal)| refusal == Refusal::Rotated);
+        self.is_rotated.store(is_rotated, Ordering::Relaxed);
+        self.expires.store(end.map_or(NEVER, |(at, _)| at.0), Ordering::Release);
     }
 
-    /// Cuts the request when the key's time is over. The clock is read only if the key has an end.
+    /// Cuts the request when its time is over. The clock is read only if there is an end.
     pub(crate) fn look_at_expiry(&self, now: impl FnOnce() -> Timestamp) {
         let expires = self.expires.load(Ordering::Acquire);
         if expires != NEVER && expires <= now().0 {
-            self.cut(Cut::Expired);
+            let is_rotated = self.is_rotated.load(Ordering::Relaxed);
+            self.bar(if is_rotated { Refusal::Rotated } else { Refusal::Expired });
         }
     }
 
@@ -110,9 +122,13 @@ mod tests {
     use super::*;
     use crate::testing::request;
 
+    fn flight() -> Flight {
+        Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1), Issue::default())
+    }
+
     #[test]
     fn the_first_cause_stands() {
-        let flight = Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1));
+        let flight = flight();
         assert_eq!(flight.is_cut(), None);
         flight.cut(Cut::Containment);
         flight.cut(Cut::Budget);
@@ -126,8 +142,9 @@ mod tests {
             (Refusal::Disabled, Cut::Containment),
             (Refusal::Suspended, Cut::Containment),
             (Refusal::Expired, Cut::Expired),
+            (Refusal::Rotated, Cut::Expired),
         ] {
-            let flight = Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1));
+            let flight = flight();
             assert_eq!(flight.refusal(Cut::Containment), Refusal::ContextRefused);
             flight.bar(refusal);
             assert_eq!(flight.is_cut(), Some(cut));
@@ -137,15 +154,15 @@ mod tests {
 
     #[test]
     fn it_ends_with_its_key() {
-        let flight = Flight::new(request(KeyId::from_bits(1)), ActorId::from_bits(1));
+        let flight = flight();
         flight.look_at_expiry(|| panic!("nothing to compare the clock with"));
-        flight.set_expiry(Some(Timestamp(7)));
+        flight.set_end(Some((Timestamp(7), Refusal::Expired)));
         flight.look_at_expiry(|| Timestamp(6));
         assert_eq!(flight.is_cut(), None);
-        flight.set_expiry(None);
+        flight.set_end(None);
         flight.look_at_expiry(|| Timestamp(8));
         assert_eq!(flight.is_cut(), None);
-        flight.set_expiry(Some(Timestamp(7)));
+        flight.set_end(Some((Timestamp(7), Refusal::Expired)));
         flight.look_at_expiry(|| Timestamp(7));
         assert_eq!(flight.is_cut(), Some(Cut::Expired));
     }

@@ -223,9 +223,9 @@ impl Live {
             Some(live) => {
                 live.move_home(&self.homes, &entry);
                 live.entry = entry;
-                let ended = live.entry.usable(now).err();
                 for InTheAir { flight, .. } in live.flights.values() {
-                    flight.set_expiry(live.entry.expires);
+                    flight.set_end(live.entry.ends(flight.issue));
+                    let ended = live.entry.usable_by(flight.issue, now).err();
                     ended.into_iter().for_each(|refusal| flight.bar(refusal));
                 }
             }
@@ -292,7 +292,7 @@ impl Live {
         let now = request.time;
         let mut guard = self.shard(request.key);
         let live = guard.keys.get_mut(&request.key).ok_or(Denied::plain(Refusal::UnknownKey))?;
-        live.entry.usable(now).map_err(Denied::plain)?;
+        live.entry.usable_by(flight.issue, now).map_err(Denied::plain)?;
         let LiveKey { entry, contained, mind, flights, in_flight_by_actor, watched, .. } = live;
         let containments = contained.known();
         // Loaded when the request was identified, and dropped only from idle keys. Should it be gone, this
@@ -308,7 +308,7 @@ impl Live {
         let reservation = mind.account.reserve(now, &policy.limits, &policy.budgets, ask)?;
         let is_watched = decision != Decision::Forward;
         *watched += u32::from(is_watched);
-        flight.set_expiry(entry.expires);
+        flight.set_end(entry.ends(flight.issue));
         let drawn = NanoUsd::ZERO;
         flights.insert(request.id, InTheAir { flight: flight.clone(), watched: is_watched, drawn });
         *in_flight_by_actor.entry(flight.actor).or_default() += 1;
@@ -414,7 +414,7 @@ impl Live {
     pub fn cut_expired(&self, now: Timestamp) {
         for shard in &self.shards {
             let guard = shard.lock();
-            let expired = guard.keys.values().filter(|live| live.entry.expires.is_some_and(|at| at <= now));
+            let expired = guard.keys.values().filter(|live| live.entry.has_ended(now));
             expired.flat_map(|live| live.flights.values()).for_each(|air| air.flight.look_at_expiry(|| now));
         }
     }

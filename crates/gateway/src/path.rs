@@ -29,7 +29,7 @@ use crate::gateway::Gateway;
 use crate::live::{Admitted, Denied};
 use crate::pool::Pool;
 use crate::refuse::{Stop, refuse};
-use crate::registry::KeyEntry;
+use crate::registry::{Issue, KeyEntry};
 use crate::settings::{HttpLimits, Settings};
 use crate::source::Peer;
 use crate::target::{Target, guess_dialect};
@@ -101,7 +101,7 @@ async fn hear(settings: &Settings, ticket: &mut Ticket, request: &Request<Incomi
     let head = HeadRef { method: request.method(), uri: request.uri(), headers: request.headers() };
     check_head(request)?;
     let gateway = ticket.gateway().clone();
-    let entry = identify(&gateway, ticket, &head)?;
+    let (entry, issue) = identify(&gateway, ticket, &head)?;
     let mut target = Target::find(settings, head.method, head.uri, head.headers);
     if let (Some(claimed), Ok(target)) = (ticket.claimed(), &mut target) {
         let mock = claimed.provider(&target.provider.name);
@@ -109,6 +109,8 @@ async fn hear(settings: &Settings, ticket: &mut Ticket, request: &Request<Incomi
     }
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
     open.context.key = entry.id;
+    open.context.previous_credential = entry.replaced(issue).is_some();
+    open.issue = issue;
     if let Ok(target) = &target {
         open.dialect = target.provider.dialect;
         open.context.endpoint = target.endpoint;
@@ -122,29 +124,31 @@ async fn hear(settings: &Settings, ticket: &mut Ticket, request: &Request<Incomi
     }
     let target = target?;
     let Some(open) = ticket.get() else { return Err(Stop::plain(Refusal::Overloaded)) };
-    entry.usable(open.context.time).map_err(Stop::plain)?;
+    entry.usable_by(issue, open.context.time).map_err(Stop::plain)?;
     check_scope(&entry, open, target.model.as_deref())?;
     Ok(Heard { target, entry })
 }
 
-/// Finds the key by the credential, or the stand-in by the claim of a drill.
-fn identify(gateway: &Gateway, ticket: &mut Ticket, head: &HeadRef<'_>) -> Result<Arc<KeyEntry>, Stop> {
-    let presented = credential::find(head.headers, head.uri);
+/// Finds the key by the credential. One that comes with the claim of a drill is looked for in the drill, and nowhere else.
+fn identify(
+    gateway: &Gateway,
+    ticket: &mut Ticket,
+    head: &HeadRef<'_>,
+) -> Result<(Arc<KeyEntry>, Issue), Stop> {
     if let Some(claimed) = drill::claim(gateway, head.method, head.uri, head.headers)? {
-        if !matches!(presented, Err(Refusal::MissingCredential)) {
-            return Err(Stop::plain(Refusal::AmbiguousCredential));
-        }
-        let entry = claimed.entry();
         ticket.rehearse(Arc::new(claimed));
-        return Ok(entry);
     }
-    let presented = presented
+    let presented = credential::find(head.headers, head.uri)
         .and_then(|bytes| {
             tokenwatch_model::credential::parse(bytes).map_err(|_| Refusal::MalformedCredential)
         })
         .map_err(Stop::plain)?;
-    let entry = gateway.live.entry(presented.key).filter(|entry| entry.hash.matches(&presented.hash));
-    entry.ok_or(Stop::plain(Refusal::UnknownKey))
+    let found = ticket.live().entry(presented.key).and_then(|entry| {
+        let issue = entry.recognise(&presented.hash)?;
+        Some((entry, issue))
+    });
+    let (entry, issue) = found.ok_or(Stop::plain(Refusal::UnknownKey))?;
+    Ok((entry, issue))
 }
 
 struct HeadRef<'a> {
@@ -399,9 +403,13 @@ pub(crate) fn admit(ticket: &mut Ticket, prepared: &Prepared) -> Result<Admissio
     let key = claimed.as_ref().map_or(open.context.key, |claimed| claimed.drilling.drill.key);
     open.context.siblings = gateway.live.siblings(key, &open.context);
     let actor = tokenwatch_detect::actor_of(&open.context);
-    let flight = Arc::new(Flight::new(open.context.clone(), actor));
+    let flight = Arc::new(Flight::new(open.context.clone(), actor, open.issue));
     let Admitted { reservation, decision, requests_room, tokens_room } =
-        live.admit(&flight, prepared.ask).map_err(|denied: Denied| Stop::denied(denied))?;
+        live.admit(&flight, prepared.ask).map_err(|denied: Denied| {
+            // The key was rotated since its credential was heard.
+            open.context.previous_credential |= denied.refusal == Refusal::Rotated;
+            Stop::denied(denied)
+        })?;
     if claimed.is_none() {
         gateway.metrics.verdicts.inc((decision,));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 use tokenwatch_detect::{FALSE_ALARMS_PER_YEAR, KeyProfile};
 use tokenwatch_model::id::{KeyId, OwnerId};
-use tokenwatch_model::key::{Key, KeyState, Mode, Policy, StoredKey};
+use tokenwatch_model::key::{Key, KeyState, Mode, Policy, Rotation, StoredKey};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::secret::SecretHash;
@@ -21,6 +21,8 @@ pub struct KeyEntry {
     pub owner: Option<OwnerId>,
     /// Hash of the credential.
     pub(crate) hash: SecretHash,
+    /// The credential before it, of a key that was rotated.
+    pub(crate) before: Option<Box<Before>>,
     /// Where it is in its life.
     pub state: KeyState,
     /// When it stops working by itself.
@@ -32,6 +34,17 @@ pub struct KeyEntry {
     /// Grows with every change; an older revision never replaces a newer one.
     pub revision: u64,
 }
+
+/// The credential that a rotation replaced.
+pub(crate) struct Before {
+    pub(crate) hash: SecretHash,
+    pub(crate) rotation: Rotation,
+}
+
+/// Which of a key's credentials a request presented: when that one was issued. A key that was never rotated has one, of
+/// time 0; what is older than the latest rotation is the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Issue(pub(crate) Timestamp);
 
 impl KeyEntry {
     /// From a stored key and its effective policy.
@@ -48,6 +61,10 @@ impl KeyEntry {
             name: key.name.clone(),
             owner: key.owner,
             hash: stored.hash,
+            before: stored
+                .previous
+                .zip(key.rotation)
+                .map(|(hash, rotation)| Box::new(Before { hash, rotation })),
             state: key.state,
             expires: key.expires,
             policy,
@@ -59,6 +76,62 @@ impl KeyEntry {
     /// What automatic containment may do.
     pub fn mode(&self) -> Mode {
         self.policy.mode.unwrap_or_default()
+    }
+
+    /// Its latest rotation.
+    pub fn rotation(&self) -> Option<Rotation> {
+        self.before.as_ref().map(|before| before.rotation)
+    }
+
+    /// The same key with another credential; the one it has becomes the one before.
+    pub(crate) fn rotated(&self, hash: SecretHash, rotation: Rotation) -> Self {
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            owner: self.owner,
+            hash,
+            before: Some(Box::new(Before { hash: self.hash, rotation })),
+            state: self.state,
+            expires: self.expires,
+            policy: self.policy.clone(),
+            profile: self.profile.clone(),
+            revision: self.revision,
+        }
+    }
+
+    /// Which of its credentials this is; `None` when it is none of them.
+    pub(crate) fn recognise(&self, presented: &SecretHash) -> Option<Issue> {
+        let newest = Issue(self.before.as_ref().map_or(Timestamp(0), |before| before.rotation.rotated));
+        if self.hash.matches(presented) {
+            return Some(newest);
+        }
+        self.before.as_ref().filter(|before| before.hash.matches(presented)).map(|_| Issue::default())
+    }
+
+    /// The rotation that replaced a credential; `None` of the newest one.
+    pub(crate) fn replaced(&self, issue: Issue) -> Option<Rotation> {
+        self.before.as_ref().map(|before| before.rotation).filter(|rotation| issue.0 < rotation.rotated)
+    }
+
+    /// When a request that presented this credential has to end, and what it is told then.
+    pub(crate) fn ends(&self, issue: Issue) -> Option<(Timestamp, Refusal)> {
+        let expires = self.expires.map(|at| (at, Refusal::Expired));
+        let replaced = self.replaced(issue).map(|rotation| (rotation.previous_ends, Refusal::Rotated));
+        expires.into_iter().chain(replaced).min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether the time of the key or of the credential before its rotation is over.
+    pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends(Issue::default()).is_some_and(|(at, _)| at <= now)
+    }
+
+    /// Whether it may be used at `now` by this credential.
+    pub(crate) fn usable_by(&self, issue: Issue, now: Timestamp) -> Result<(), Refusal> {
+        self.usable(now)?;
+        match self.replaced(issue) {
+            Some(rotation) if !rotation.overlaps(now) => Err(Refusal::Rotated),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it may be used at `now`.

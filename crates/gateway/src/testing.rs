@@ -26,5 +26,6 @@ pub(crate) fn request(key: KeyId) -> RequestContext {
         cost_worst: NanoUsd::from_cents(1),
         request_bytes: 100,
         siblings: Default::default(),
+        previous_credential: false,
     }
 }

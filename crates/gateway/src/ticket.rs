@@ -23,6 +23,7 @@ use crate::drill::{Claimed, Nowhere};
 use crate::flight::Flight;
 use crate::gateway::Gateway;
 use crate::live::Live;
+use crate::registry::Issue;
 
 /// A request under way.
 pub(crate) struct Ticket {
@@ -35,6 +36,8 @@ pub(crate) struct Ticket {
 /// What is known of it so far.
 pub(crate) struct Open {
     pub(crate) context: RequestContext,
+    /// Which of its key's credentials was presented.
+    pub(crate) issue: Issue,
     pub(crate) dialect: Dialect,
     pub(crate) started: Instant,
     pub(crate) flight: Option<Arc<Flight>>,
@@ -81,9 +84,11 @@ impl Ticket {
             cost_worst: NanoUsd::ZERO,
             request_bytes: 0,
             siblings: Default::default(),
+            previous_credential: false,
         };
         let open = Open {
             context,
+            issue: Issue::default(),
             dialect: Dialect::OpenAi,
             started: Instant::now(),
             flight: None,

@@ -130,4 +130,6 @@ pub struct RequestContext {
     pub request_bytes: u64,
     /// What the owner's other keys know of it.
     pub siblings: Siblings,
+    /// Whether it presented the credential before the key's latest rotation.
+    pub previous_credential: bool,
 }

@@ -150,6 +150,22 @@ impl KeyState {
     }
 }
 
+/// The latest rotation of a key: its credential was replaced, and the one before goes on for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rotation {
+    /// When the credential that is in use now was issued.
+    pub rotated: Timestamp,
+    /// From when on the one before is refused.
+    pub previous_ends: Timestamp,
+}
+
+impl Rotation {
+    /// Whether both credentials are taken at `now`.
+    pub fn overlaps(&self, now: Timestamp) -> bool {
+        now < self.previous_ends
+    }
+}
+
 /// A virtual key. The credential itself is not here: see [`StoredKey`] for its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Key {
@@ -175,6 +191,9 @@ pub struct Key {
     pub created: Timestamp,
     /// When it stops working by itself.
     pub expires: Option<Timestamp>,
+    /// Its latest rotation; `None` while it has the credential it was issued with.
+    #[serde(default)]
+    pub rotation: Option<Rotation>,
     /// Grows with every change; a newer revision always wins.
     pub revision: u64,
 }
@@ -203,11 +222,14 @@ impl Key {
     }
 }
 
-/// A key with the hash that recognises its credential.
+/// A key with the hashes that recognise its credentials.
 #[derive(Clone)]
 pub struct StoredKey {
     /// What is known of the key.
     pub key: Key,
     /// SHA-256 of the credential.
     pub hash: SecretHash,
+    /// SHA-256 of the credential before the latest rotation. Kept when that has ended, so that whoever still presents it
+    /// hears why it is refused.
+    pub previous: Option<SecretHash>,
 }

@@ -62,11 +62,13 @@ pub enum Refusal {
     CircuitOpen,
     /// The gateway is shutting down or out of room.
     Overloaded,
+    /// The credential was replaced, and its time is over.
+    Rotated,
 }
 
 impl Refusal {
     /// Every refusal, in the order on disk.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::MissingCredential,
         Self::AmbiguousCredential,
         Self::MalformedCredential,
@@ -101,6 +103,7 @@ impl Refusal {
         Self::NoProviderCredential,
         Self::CircuitOpen,
         Self::Overloaded,
+        Self::Rotated,
     ];
 
     /// The inverse of [`Refusal::code`].
@@ -111,7 +114,11 @@ impl Refusal {
     /// The HTTP status it is answered with.
     pub const fn status(self) -> u16 {
         match self {
-            Self::MissingCredential | Self::MalformedCredential | Self::UnknownKey | Self::Revoked => 401,
+            Self::MissingCredential
+            | Self::MalformedCredential
+            | Self::UnknownKey
+            | Self::Revoked
+            | Self::Rotated => 401,
             Self::Disabled
             | Self::Expired
             | Self::Suspended
@@ -173,6 +180,7 @@ impl Refusal {
             Self::NoProviderCredential => "no_provider_credential",
             Self::CircuitOpen => "provider_circuit_open",
             Self::Overloaded => "overloaded",
+            Self::Rotated => "key_rotated",
         }
     }
 

@@ -247,6 +247,7 @@ pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (Stor
         state_reason: SmolStr::default(),
         created: now,
         expires: None,
+        rotation: None,
         revision: 0,
     };
     (StoredAlert { sequence: 0, time: now, cause: AlertCause::Test, incident }, key)
@@ -300,7 +301,7 @@ impl Alert {
             what_was_done: what_was_done(incident),
             cost: cost(incident),
             sources: sources(incident, about.containments),
-            what_to_press: what_to_press(incident, about.key, cause),
+            what_to_press: what_to_press(stored, about.key, cause),
             next_step: next_step(stored, about.steps),
             links: links(incident, about),
             references: references::of(incident.findings.iter().map(|f| f.rule.as_str()), about.cites),

@@ -51,7 +51,12 @@ pub fn suspend(key_name: &str, id: IncidentId) -> String {
 
 /// Gives the owner a new credential while the old one is being contained.
 pub fn rotate(key_name: &str) -> String {
-    format!("tokenwatch key issue --name {key_name}-next")
+    format!("tokenwatch key rotate {key_name}")
+}
+
+/// Ends the credential before a rotation.
+pub fn retire(key_name: &str) -> String {
+    format!("tokenwatch key retire {key_name}")
 }
 
 /// Says that somebody is on it, so that nobody else is called.

@@ -294,8 +294,9 @@ impl Climb<'_> {
             expires: None,
             undo: Undo {
                 words: format!(
-                    "nothing, a revoked key stays revoked; press {} before it",
-                    commands::rotate(&key_name(self.situation.key))
+                    "nothing, a revoked key stays revoked with all its credentials; {} and then {} end the stolen one only",
+                    commands::rotate(&key_name(self.situation.key)),
+                    commands::retire(&key_name(self.situation.key))
                 ),
                 restore: Restore::Nothing,
             },

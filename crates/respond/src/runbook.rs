@@ -13,6 +13,7 @@
 //! * A person's word goes before what is computed, and can be taken back.
 //! * A step is overdue only while somebody still has to do it.
 
+mod judge;
 mod table;
 
 use std::fmt::Write as _;
@@ -21,20 +22,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use smol_str::SmolStr;
 use tokenwatch_model::alert::AlertCause;
-use tokenwatch_model::containment::{Action, Containment};
+use tokenwatch_model::containment::Containment;
 use tokenwatch_model::handling::{StepMark, StepWord};
 use tokenwatch_model::id::IncidentId;
 use tokenwatch_model::incident::{Incident, IncidentState};
-use tokenwatch_model::key::{Key, KeyState};
+use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::time::{MINUTE, Timestamp, human_span};
 
-use self::table::{CLAMP, NOTIFY, PERSISTENCE, REVIEW, REVOKE, ROTATE};
+use self::judge::judge;
 pub use self::table::{STEPS_MAX, StepOverride, StepRule, check, merged, shipped};
 use crate::commands;
 use crate::effects::{Effects, SELF, audit};
-use crate::incident::{NOTE_CHARS_MAX, belongs, tell};
+use crate::incident::{NOTE_CHARS_MAX, tell};
 use crate::words::{clean, clock, count, key_name};
 
 /// Where a step of an incident is.
@@ -124,17 +125,10 @@ pub struct Facts<'a> {
     pub owner: Option<&'a Owner>,
     /// The key's containments, ended ones included.
     pub containments: &'a [Containment],
-    /// The key that replaces it, where there is one by the name that the runbook proposes.
-    pub replacement: Option<&'a Key>,
     /// What the gateway saw the strangers create; nothing where the events were not read.
     pub created: Option<Created>,
     /// The time.
     pub now: Timestamp,
-}
-
-/// The name under which the runbook tells people to issue the next key.
-pub fn replacement_name(key: &Key) -> String {
-    format!("{}-next", key.name)
 }
 
 /// One step of an incident's runbook at a time.
@@ -228,106 +222,6 @@ fn step(rule: &StepRule, facts: &Facts<'_>) -> Step {
         due,
         overdue: state.is_left() && due <= facts.now,
         marked,
-    }
-}
-
-/// The state of a step of which nobody said anything.
-fn judge(id: &str, facts: &Facts<'_>) -> (StepState, String) {
-    if facts.incident.state == IncidentState::Dismissed {
-        return (StepState::NotNeeded, "it was us".to_owned());
-    }
-    match id {
-        ROTATE => judge_rotation(facts),
-        CLAMP => judge_clamp(facts),
-        REVIEW | NOTIFY if served_nothing(facts.incident) => {
-            (StepState::NotNeeded, "nothing was served to the stranger".to_owned())
-        }
-        PERSISTENCE => judge_persistence(facts),
-        REVOKE => judge_revocation(facts),
-        _ => (StepState::Open, String::new()),
-    }
-}
-
-fn judge_rotation(facts: &Facts<'_>) -> (StepState, String) {
-    match facts.replacement.filter(|next| next.state == KeyState::Active) {
-        Some(next) => (StepState::Done, format!("{} was issued at {}", key_name(next), clock(next.created))),
-        None => (StepState::Open, String::new()),
-    }
-}
-
-/// Whether the stranger is known and got nothing: it was refused from its first request on.
-fn served_nothing(incident: &Incident) -> bool {
-    !incident.actors.is_empty() && incident.requests_forwarded == 0
-}
-
-fn judge_clamp(facts: &Facts<'_>) -> (StepState, String) {
-    let incident = facts.incident;
-    if facts.key.state == KeyState::Revoked {
-        return (StepState::Done, "the key is revoked".to_owned());
-    }
-    let ours = facts.containments.iter().filter(|c| belongs(incident, c) && c.in_force(facts.now));
-    let strict: Vec<&Containment> = ours.filter(|c| c.action != Action::Watch).collect();
-    let until = |c: &Containment| {
-        let what = crate::plan::describe_action(&c.action);
-        c.expires.map_or_else(|| what.clone(), |at| format!("{what}, until {}", clock(at)))
-    };
-    let by_itself = |c: &&&Containment| incident.handling.automatic.contains(&c.id);
-    if let Some(by_person) = strict.iter().find(|c| !by_itself(c)) {
-        return (StepState::Done, until(by_person));
-    }
-    if let Some(automatic) = strict.first() {
-        return (StepState::Automatic, until(automatic));
-    }
-    if facts.key.state == KeyState::Disabled {
-        return (StepState::Done, "the key is switched off".to_owned());
-    }
-    if let Some(action) = incident.handling.proposed.first().filter(|_| incident.state.is_open()) {
-        return (StepState::Proposed, format!("{action} is proposed"));
-    }
-    (StepState::Open, "nothing is in force".to_owned())
-}
-
-/// What the key's scope lets through of what outlives it.
-fn lasting(key: &Key) -> Vec<&'static str> {
-    let scope = &key.policy.scope;
-    let allows =
-        |endpoint: &Endpoint| scope.endpoints.as_ref().is_some_and(|allowed| allowed.contains(endpoint));
-    Created::ENDPOINTS.into_iter().filter(allows).map(Endpoint::name).collect()
-}
-
-fn judge_persistence(facts: &Facts<'_>) -> (StepState, String) {
-    if served_nothing(facts.incident) {
-        return (StepState::NotNeeded, "nothing was served to the stranger".to_owned());
-    }
-    let scope = match lasting(facts.key).as_slice() {
-        [] => "the key's own scope names no endpoint that creates what outlives it".to_owned(),
-        names => format!("the key's scope allows {}", names.join(", ")),
-    };
-    let seen = match facts.created {
-        None => "`tokenwatch incident runbook` counts what the gateway forwarded there".to_owned(),
-        Some(created) if created == Created::default() => {
-            "of the strangers' calls that are kept the gateway forwarded none there".to_owned()
-        }
-        Some(created) => format!("the gateway forwarded {} for the strangers", created.words()),
-    };
-    let since = clock(facts.incident.first_seen);
-    let why =
-        format!("since {since}; {scope}; {seen}. What was made past the gateway only the provider can tell");
-    (StepState::Open, why)
-}
-
-fn judge_revocation(facts: &Facts<'_>) -> (StepState, String) {
-    if facts.key.state != KeyState::Revoked {
-        let is_proposed =
-            facts.incident.state.is_open() && facts.incident.handling.proposed.iter().any(|a| a == "revoke");
-        let why = if is_proposed { "proposed: it has no undo" } else { "" };
-        return (if is_proposed { StepState::Proposed } else { StepState::Open }, why.to_owned());
-    }
-    let revocation =
-        facts.containments.iter().find(|c| c.action == Action::Revoke && belongs(facts.incident, c));
-    match revocation.filter(|row| facts.incident.handling.automatic.contains(&row.id)) {
-        Some(row) => (StepState::Automatic, format!("revoked at {}", clock(row.created))),
-        None => (StepState::Done, "the key is revoked".to_owned()),
     }
 }
 

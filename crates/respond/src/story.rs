@@ -56,7 +56,7 @@ pub fn describe(
         .and_then(|()| write_timeline(&mut text, incident))
         .and_then(|()| write_cost(&mut text, incident))
         .and_then(|()| write_runbook(&mut text, incident, runbook, now))
-        .and_then(|()| write_next(&mut text, incident, key));
+        .and_then(|()| write_next(&mut text, incident, key, now));
     debug_assert!(written.is_ok());
     text
 }
@@ -208,9 +208,9 @@ fn write_runbook(text: &mut String, incident: &Incident, steps: &[runbook::Step]
     writeln!(text, "  {}\n      shows every step with its deadline", commands::runbook(incident.id))
 }
 
-fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
+fn write_next(text: &mut String, incident: &Incident, key: &Key, now: Timestamp) -> Written {
     writeln!(text, "\nWhat to press next")?;
-    for (command, what) in next_steps(incident, key) {
+    for (command, what) in next_steps(incident, key, now) {
         writeln!(text, "  {command}\n      {what}")?;
     }
     match incident.state {
@@ -225,7 +225,7 @@ fn write_next(text: &mut String, incident: &Incident, key: &Key) -> Written {
 }
 
 /// The commands that are open to a person, each with what it does; none once the incident is closed.
-pub(crate) fn next_steps(incident: &Incident, key: &Key) -> Vec<(String, &'static str)> {
+pub(crate) fn next_steps(incident: &Incident, key: &Key, now: Timestamp) -> Vec<(String, &'static str)> {
     let id = incident.id;
     let mut steps = Vec::new();
     if !incident.state.is_open() {
@@ -253,10 +253,17 @@ pub(crate) fn next_steps(incident: &Incident, key: &Key) -> Vec<(String, &'stati
         let what = "shows what was only proposed, and how to approve each step";
         steps.push((commands::show_plan(id), what));
     }
-    steps.push((
-        commands::rotate(&key_name(key)),
-        "gives the owner a new credential; then revoke this one: the thief has it",
-    ));
+    match key.rotation.filter(|rotation| rotation.rotated >= incident.first_seen) {
+        None => steps.push((
+            commands::rotate(&key_name(key)),
+            "gives the owner a new credential; the stolen one works for a day more, so that nothing breaks",
+        )),
+        Some(rotation) if rotation.overlaps(now) => steps.push((
+            commands::retire(&key_name(key)),
+            "ends the stolen credential, once nobody of yours presents it: `tokenwatch key show` says who does",
+        )),
+        Some(_) => {}
+    }
     steps.push((commands::dismiss(id), "it was us: lifts everything and trusts these contexts"));
     let what = "it was a theft: closes the case, containments stay until they expire";
     steps.push((commands::resolve(id), what));

@@ -92,6 +92,7 @@ pub(crate) fn event(n: u64) -> UsageEvent {
             cost_worst: NanoUsd(input * 3_000),
             request_bytes: input * 4,
             siblings: Siblings { keys: (r >> 23) as u16 % 4, known: SiblingsKnow((r >> 25) as u8) },
+            previous_credential: r & 8 == 0,
         },
         key_seq: n / 200 + 1,
         outcome: outcome(n),
@@ -190,9 +191,11 @@ pub(crate) fn key(n: u64) -> StoredKey {
             state_reason: SmolStr::default(),
             created: START.plus(n * SECOND),
             expires: n.is_multiple_of(3).then(|| START.plus(90 * 24 * HOUR)),
+            rotation: None,
             revision: 0,
         },
         hash: SecretHash::of(&n.to_le_bytes()),
+        previous: None,
     }
 }
 

@@ -47,6 +47,7 @@ const STATE: Schema = Schema {
         include_str!("store/suppressions.sql"),
         include_str!("store/alerts.sql"),
         include_str!("store/drills.sql"),
+        include_str!("store/rotation.sql"),
     ],
 };
 /// `TWcp`: the checkpoint database.
@@ -138,6 +139,15 @@ impl Store {
     /// See [`UpdateError`].
     pub fn update_key(&self, key: &Key, entry: &AuditEntry) -> Result<u64, UpdateError> {
         self.apply_one(Change::UpdateKey(key.clone()), entry)
+    }
+
+    /// Gives a key another credential; its new revision.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpdateError`]: the key was changed since it was read, is revoked, or the credential is known already.
+    pub fn rotate_key(&self, key: &StoredKey, entry: &AuditEntry) -> Result<u64, UpdateError> {
+        self.apply_one(Change::RotateKey(key.clone()), entry)
     }
 
     /// Adds an owner (revision 0) or changes one (the revision that was read); its new revision.

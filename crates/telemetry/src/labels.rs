@@ -276,6 +276,7 @@ impl Label for Refusal {
         "no_provider_credential",
         "provider_circuit_open",
         "overloaded",
+        "key_rotated",
     ];
 
     fn position(self) -> usize {
@@ -314,6 +315,7 @@ impl Label for Refusal {
             Self::NoProviderCredential => 31,
             Self::CircuitOpen => 32,
             Self::Overloaded => 33,
+            Self::Rotated => 34,
         }
     }
 }

@@ -59,6 +59,7 @@ impl EventMaker<'_> {
                 cost_worst: (self.price)(&request.model, &worst),
                 request_bytes: request.body.len() as u64,
                 siblings: Default::default(),
+                previous_credential: false,
             },
             key_seq,
             outcome: Outcome::Served,

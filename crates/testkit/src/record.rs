@@ -61,6 +61,7 @@ struct Row<'a> {
     completion: Option<u64>,
     siblings: Option<u64>,
     siblings_know: Option<u64>,
+    previous_credential: bool,
 }
 
 /// Appends an event as one line.
@@ -134,6 +135,7 @@ fn row(event: &UsageEvent) -> Row<'_> {
         completion: number(event.completion),
         siblings: number(request.siblings.keys.into()),
         siblings_know: number(request.siblings.known.0.into()),
+        previous_credential: request.previous_credential,
     }
 }
 

@@ -51,6 +51,9 @@ pub const fn default_message(refusal: Refusal) -> &'static str {
         }
         Refusal::UnknownKey => "No such API key. Ask the owner of the service for a new one.",
         Refusal::Revoked => "The API key was revoked. Ask the owner of the service for a new one.",
+        Refusal::Rotated => {
+            "The API key was replaced and has ended. Ask the owner of the service for the new one."
+        }
         Refusal::Disabled => "The API key is switched off. Its owner can switch it on.",
         Refusal::Expired => "The API key has expired. Ask the owner of the service for a new one.",
         // Said neutrally: the caller may be the thief.

@@ -47,12 +47,8 @@ impl AlertHost for Host {
 
     fn send(&self, to: &[SmolStr], alert: &StoredAlert, stand_in: &StandIn) -> Vec<Result<(), String>> {
         let desk = self.desk.load();
-        let case = Case {
-            key: stand_in.key.clone(),
-            replacement: None,
-            owner: stand_in.owner.clone(),
-            containments: Vec::new(),
-        };
+        let case =
+            Case { key: stand_in.key.clone(), owner: stand_in.owner.clone(), containments: Vec::new() };
         let ready = to.iter().map(|name| addressed(&desk, name, alert, &case)).collect();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(send_all(ready, alert)),

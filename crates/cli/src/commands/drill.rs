@@ -1,6 +1,6 @@
 //! `tokenwatch drill …`: steals a key on purpose, on a running server, and checks that everything works that has to.
 //!
-//! * `drive`: sends the rehearsed theft; `score`: what is counted and what it is worth; `print`: the table and the checklist.
+//! * `drive`: sends the rehearsed theft; `rotate`: moves the owner to a new credential at its end; `score`: what is counted and what it is worth; `print`: the table and the checklist.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +32,7 @@ use crate::{Common, build, output};
 mod drive;
 mod print;
 mod relay;
+mod rotate;
 mod score;
 
 use drive::{Driven, Driver};
@@ -264,7 +265,6 @@ fn judge(store: &Store, theft: Theft, driven: Driven, pages: bool) -> anyhow::Re
         (true, None) => Check::skipped("paged", "there was no incident to tell of"),
         (true, Some(incident)) => paged(store, *incident)?,
     });
-    checks.push(Check::skipped("rotated", "no provider credential is rotated by TokenWatch yet"));
     let verdict = verdict(theft, &checks, &counts);
     Ok(Rehearsed::new(theft, drill, verdict, counts, checks, planned_ms, rehearsed_ms, is_cut))
 }

@@ -230,7 +230,7 @@ fn show(common: &Common, manager: &Manager, id: &str) -> anyhow::Result<()> {
     let case = manager.case(id)?;
     let now = manager.clock.now();
     let incident = case.incident_at(now);
-    let steps = runbook::short(manager, &load(common)?.config.containment, &case)?;
+    let steps = runbook::short(manager, &load(common)?.config.containment, &case);
     if common.json {
         let containments: Vec<_> =
             case.containments.iter().filter(|c| c.incident == Some(incident.id)).collect();

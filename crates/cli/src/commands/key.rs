@@ -1,5 +1,7 @@
 //! `tokenwatch key`: virtual keys from issue to revocation.
 
+mod rotate;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,6 +51,10 @@ pub(crate) enum Args {
         #[arg(long, value_name = "SPAN")]
         r#in: String,
     },
+    /// Give a key a new credential and print it once; the one before goes on for a while
+    Rotate(rotate::RotateArgs),
+    /// End the credential before the latest rotation
+    Retire(rotate::RetireArgs),
     /// End a key for good
     Revoke(ChangeArgs),
 }
@@ -152,6 +158,8 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
         Args::Edit(args) => edit(common, &manager, *args)?,
         Args::Disable(args) => change(common, &manager, &args, Lifecycle::Disable)?,
         Args::Enable(args) => change(common, &manager, &args, Lifecycle::Enable)?,
+        Args::Rotate(args) => rotate::rotate(common, &manager, args)?,
+        Args::Retire(args) => rotate::retire(common, &manager, &args)?,
         Args::Revoke(args) => change(common, &manager, &args, Lifecycle::Revoke)?,
         Args::Expire { key, r#in } => {
             let at = match r#in.as_str() {
@@ -293,9 +301,12 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
     let loaded = load(common).ok();
     let default = loaded.as_ref().and_then(|loaded| loaded.config.defaults.false_alarms_per_year);
     let budget = AlarmBudget::of(&key, owner.as_ref(), default.unwrap_or(FALSE_ALARMS_PER_YEAR));
+    let callers = manager.still_presents(&key)?;
     if common.json {
         let shown = KeyOut { key: &key, state_now: key.state_at(now) };
-        return output::json(&json!({ "key": shown, "alarm_budget": budget, "containments": in_force }));
+        return output::json(&json!({
+            "key": shown, "alarm_budget": budget, "containments": in_force, "previous_callers": callers
+        }));
     }
     output::line(&format!("{} ({})", key.name, key.id));
     let state = match key.state_reason.as_str() {
@@ -315,11 +326,17 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
         ("workload", key.workload.name().to_owned()),
         ("issued", key.created.to_string()),
         ("expires", expiry(&key, now)),
+        ("rotated", rotate::describe(&key, now)),
         ("false alarms", describe_budget(&budget, owner.as_ref(), loaded.as_ref())),
         ("own rules", serde_json::to_string(&compact(&key.policy)?)?),
     ];
     for (name, value) in rows {
         output::line(&format!("  {name:<12} {value}"));
+    }
+    if key.rotation.is_some() {
+        for line in rotate::describe_callers(&callers, now) {
+            output::line(&format!("  {:<12} {line}", "before"));
+        }
     }
     if in_force.is_empty() {
         output::line("  contained    no");

@@ -120,6 +120,7 @@ fn a_claim_is_taken_once_for_what_it_was_signed_for() {
     let server = place.serve();
     let started = server.admin_post("/api/v1/drills", r#"{"key":"search-prod","theft":"by hand"}"#);
     let secret = Secret::new(started["secret"].as_str().unwrap());
+    let own = Secret::new(started["credential"].as_str().unwrap());
     let body = br#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"drill"}]}"#;
     let target = "/openai/v1/chat/completions";
     let call = |seq| DrillCall {
@@ -145,19 +146,22 @@ fn a_claim_is_taken_once_for_what_it_was_signed_for() {
     let claim = |seq| sign(&secret, &Method::POST, target, &call(seq)).unwrap();
     let upstream = |server: &Server| server.metric("tokenwatch_requests_total{outcome=\"served\"}");
     // A stranger, by the key's own normal: heard, judged and refused.
-    assert_eq!(send(target, &claim(1), body, None), 403);
-    assert_eq!(send(target, &claim(1), body, None), 401, "taken before");
-    assert_eq!(send("/openai/v1/responses", &claim(2), body, None), 401, "signed for another path");
-    assert_eq!(send(target, &claim(3), br#"{"model":"gpt-4o","messages":[]}"#, None), 401, "another body");
-    assert_eq!(send(target, &claim(4), body, Some(&stolen.key)), 400, "with a credential beside it");
-    let other = sign(&Secret::new("other"), &Method::POST, target, &call(5)).unwrap();
-    assert_eq!(send(target, &other, body, None), 401, "signed by somebody else");
-    assert_eq!(send(target, "v1.e30.AAAA", body, None), 401);
+    assert_eq!(send(target, &claim(1), body, Some(&own)), 403);
+    assert_eq!(send(target, &claim(1), body, Some(&own)), 401, "taken before");
+    assert_eq!(send("/openai/v1/responses", &claim(2), body, Some(&own)), 401, "signed for another path");
+    let other_body = br#"{"model":"gpt-4o","messages":[]}"#;
+    assert_eq!(send(target, &claim(3), other_body, Some(&own)), 401, "another body");
+    assert_eq!(send(target, &claim(4), body, Some(&stolen.key)), 401, "with the key's credential");
+    assert_eq!(send(target, &claim(5), body, None), 401, "without a credential");
+    let other = sign(&Secret::new("other"), &Method::POST, target, &call(6)).unwrap();
+    assert_eq!(send(target, &other, body, Some(&own)), 401, "signed by somebody else");
+    assert_eq!(send(target, "v1.e30.AAAA", body, Some(&own)), 401);
+    assert_eq!(server.client().status(&own), 401, "worth nothing without a claim");
     assert_eq!(send(target, "", body, Some(&stolen.key)), 401, "no way back to the credential");
     assert_eq!(upstream(&server), 0.0, "nothing reached the provider");
     let id = started["id"].as_str().unwrap();
     server.admin_post(&format!("/api/v1/drills/{id}/end"), r#"{"passed":true,"summary":"done"}"#);
-    assert_eq!(send(target, &claim(6), body, None), 401, "it is over");
+    assert_eq!(send(target, &claim(7), body, Some(&own)), 401, "it is over");
     server.stop();
 }
 

@@ -35,6 +35,8 @@ mod receiver;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod runbook;
 #[cfg(test)]
 mod secrets;

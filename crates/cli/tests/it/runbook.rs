@@ -91,8 +91,9 @@ fn a_theft_is_worked_off_by_runbook_and_signed_link() {
     assert_eq!(place.run(&["incident", "step", &id, "legal"]).code, 2, "a word is needed");
     assert_eq!(place.run(&["incident", "step", &id, "legal", "--skip"]).code, 2, "a note is needed");
     place.ok(&["incident", "step", &id, "legal", "--done", "--note", "called at nine"]);
-    place.issue("search-prod-next", &[]);
-    place.ok(&["key", "revoke", "search-prod", "--reason", "stolen"]);
+    place.ok(&["key", "rotate", "search-prod"]);
+    assert_eq!(["rotate", "revoke_old_key"].map(|step| state_of(&runbook(), step)), ["done", "open"]);
+    place.ok(&["key", "retire", "search-prod", "--reason", "stolen"]);
     let done = runbook();
     let states = ["rotate", "legal", "clamp_spending", "revoke_old_key"].map(|step| state_of(&done, step));
     assert_eq!(states, ["done"; 4]);

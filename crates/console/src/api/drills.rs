@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokenwatch_model::drill::Drill;
 use tokenwatch_model::id::KeyId;
+use tokenwatch_model::time::{SECOND, Timestamp};
 
 use super::input::Call;
 use super::problem::Problem;
@@ -11,6 +12,7 @@ use super::reply::Reply;
 use super::shapes::IncidentRow;
 use crate::drills::DrillSpec;
 use crate::records::RecordsError;
+use crate::rotation::RotateSpec;
 
 const LIST_DEFAULT: u32 = 100;
 const LIST_MAX: u32 = 1_000;
@@ -25,6 +27,15 @@ pub struct DrillStarted {
     pub stand_in: KeyId,
     /// Signs the drill's requests; shown once.
     pub secret: String,
+    /// What the drill's requests present: the credential of the stand-in; shown once, and worth nothing without a signed claim.
+    pub credential: String,
+}
+
+/// The new credential of a stand-in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrillRotated {
+    /// Shown once, and worth nothing without a signed claim.
+    pub credential: String,
 }
 
 /// A drill and what it led to.
@@ -62,10 +73,27 @@ pub(crate) fn start(call: &Call) -> Result<Reply, Problem> {
     let api = &call.shared.api;
     let mock = (api.drills.mock)()
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error))?;
-    let (drill, secret) = api.manager.start_drill(&api.gateway, &mock, &spec, &call.caller.actor())?;
+    let (drill, secrets) = api.manager.start_drill(&api.gateway, &mock, &spec, &call.caller.actor())?;
     let location = format!("/api/v1/drills/{}", drill.id);
-    let (stand_in, secret) = (drill.stand_in(), secret.expose().to_owned());
-    Ok(Reply::json(&DrillStarted { drill, stand_in, secret })?.created(location))
+    let (secret, credential) = (secrets.signer.expose().to_owned(), secrets.credential.expose().to_owned());
+    let stand_in = drill.stand_in();
+    Ok(Reply::json(&DrillStarted { drill, stand_in, secret, credential })?.created(location))
+}
+
+/// A rotation in a drill, at a time on the drill's clock.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotating {
+    at: Timestamp,
+    overlap_seconds: u64,
+}
+
+pub(crate) fn rotate(call: &Call) -> Result<Reply, Problem> {
+    let Rotating { at, overlap_seconds } = call.parse()?;
+    let api = &call.shared.api;
+    let spec = RotateSpec { overlap: overlap_seconds.saturating_mul(SECOND), ..RotateSpec::default() };
+    let credential = api.manager.rotate_in_drill(&api.gateway, call.value(), &spec, at)?;
+    Reply::json(&DrillRotated { credential: credential.expose().to_owned() })
 }
 
 pub(crate) fn show(call: &Call) -> Result<Reply, Problem> {

@@ -140,8 +140,7 @@ impl Gauges {
         let mut count = 0;
         for incident in incidents.iter().filter(|incident| runbook::is_followed(incident)) {
             if let Some(case) = case_of(manager.records.as_ref(), incident)? {
-                count +=
-                    runbook::overdue(&steps_of(manager.records.as_ref(), &book, &case, None, now)?) as u64;
+                count += runbook::overdue(&steps_of(&book, &case, None, now)) as u64;
             }
         }
         *counted = Some((Instant::now(), count));

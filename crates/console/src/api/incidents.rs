@@ -58,7 +58,7 @@ pub(crate) fn show(call: &Call) -> Result<Reply, Problem> {
     let case = manager.case(call.value())?;
     let now = manager.clock.now();
     let incident = case.incident_at(now);
-    let runbook = manager.runbook(&call.shared.api.policy.load(), &case, None)?;
+    let runbook = manager.runbook(&call.shared.api.policy.load(), &case, None);
     let story = describe(&incident, &case.key, case.owner.as_ref(), &runbook, now);
     let mut containments = case.containments;
     containments.retain(|containment| incident.containments.contains(&containment.id));

@@ -5,15 +5,16 @@ use serde::Deserialize;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::id::{KeyId, OwnerId};
 use tokenwatch_model::key::{FALSE_ALARMS_PER_YEAR, Key, Policy, Workload};
-use tokenwatch_model::time::Timestamp;
+use tokenwatch_model::time::{SECOND, Timestamp};
 
 use super::input::{Call, given};
 use super::problem::Problem;
 use super::reply::Reply;
-use super::shapes::{IssuedOut, KeyDetail, KeyOut, KeyPage};
+use super::shapes::{IssuedOut, KeyDetail, KeyOut, KeyPage, RotationOut};
 use crate::alarms::AlarmBudget;
 use crate::manage::{Issued, KeySpec, Lifecycle};
 use crate::records::RecordsError;
+use crate::rotation::{OVERLAP, OVERLAP_MAX, RotateSpec};
 
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
@@ -206,4 +207,56 @@ struct Expiry {
 pub(crate) fn expire(call: &Call) -> Result<Reply, Problem> {
     let Expiry { at, reason } = call.parse()?;
     change_life(call, Lifecycle::Expire(at), &reason)
+}
+
+/// How a key is to be rotated; times in seconds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotating {
+    overlap_seconds: Option<u64>,
+    #[serde(default)]
+    again: bool,
+    expires: Option<Timestamp>,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(crate) fn rotate(call: &Call) -> Result<Reply, Problem> {
+    let Rotating { overlap_seconds, again, expires, reason } = call.parse()?;
+    let overlap = overlap_seconds.map_or(OVERLAP, |seconds| seconds.saturating_mul(SECOND));
+    if overlap > OVERLAP_MAX {
+        let text = format!("at most {}, which are 90 days", OVERLAP_MAX / SECOND);
+        return Err(Problem::invalid("overlap_seconds", text));
+    }
+    let manager = &call.shared.api.manager;
+    let spec = RotateSpec { overlap, again, expires, reason };
+    let Issued { key, secret } = manager.rotate(call.value(), call.seen, &spec, &call.caller.actor())?;
+    call.changed();
+    // As stored: with the revision it got.
+    let key = manager.records.key(key.id)?.map_or(key, |stored| stored.key);
+    let revision = key.revision;
+    let key = KeyOut::new(key, manager.clock.now());
+    Ok(Reply::json(&IssuedOut { key, secret: secret.expose() })?.tagged(revision))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retiring {
+    at: Option<Timestamp>,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(crate) fn retire(call: &Call) -> Result<Reply, Problem> {
+    let Retiring { at, reason } = call.parse()?;
+    let manager = &call.shared.api.manager;
+    let key = manager.retire(call.value(), call.seen, at, &reason, &call.caller.actor())?;
+    changed(call, key.id)
+}
+
+pub(crate) fn rotation(call: &Call) -> Result<Reply, Problem> {
+    let manager = &call.shared.api.manager;
+    let key = manager.find_key(call.value())?;
+    let callers = manager.still_presents(&key)?;
+    Reply::json(&RotationOut { rotation: key.rotation, callers })
 }

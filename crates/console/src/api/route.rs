@@ -106,7 +106,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 58] = [
+static ROUTES: [Route; 62] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -120,6 +120,9 @@ static ROUTES: [Route; 58] = [
     change(Method::POST, "/api/v1/keys/{key}/enable", keys::enable),
     change(Method::POST, "/api/v1/keys/{key}/revoke", keys::revoke),
     change(Method::POST, "/api/v1/keys/{key}/expire", keys::expire),
+    change(Method::POST, "/api/v1/keys/{key}/rotate", keys::rotate),
+    change(Method::POST, "/api/v1/keys/{key}/retire", keys::retire),
+    get("/api/v1/keys/{key}/rotation", VIEWER, &[], keys::rotation),
     get("/api/v1/keys/{key}/contexts", VIEWER, &[], contexts::list),
     post("/api/v1/keys/{key}/contexts", Role::Responder, contexts::allow),
     post("/api/v1/keys/{key}/contexts/end", Role::Responder, contexts::end),
@@ -155,6 +158,7 @@ static ROUTES: [Route; 58] = [
     post("/api/v1/drills", Role::Responder, drills::start),
     get("/api/v1/drills/{drill}", VIEWER, &[], drills::show),
     post("/api/v1/drills/{drill}/settle", Role::Responder, drills::settle),
+    post("/api/v1/drills/{drill}/rotate", Role::Responder, drills::rotate),
     post("/api/v1/drills/{drill}/end", Role::Responder, drills::end),
     get("/api/v1/suppressions", VIEWER, &["all", "limit"], suppressions::list),
     post("/api/v1/suppressions", Role::Responder, suppressions::add),

@@ -19,7 +19,7 @@ pub struct RunbookOut {
 pub(crate) fn show(call: &Call) -> Result<Reply, Problem> {
     let api = &call.shared.api;
     let case = api.manager.case(call.value())?;
-    Reply::json(&RunbookOut { steps: api.manager.runbook(&api.policy.load(), &case, None)? })
+    Reply::json(&RunbookOut { steps: api.manager.runbook(&api.policy.load(), &case, None) })
 }
 
 #[derive(Deserialize)]

@@ -10,7 +10,7 @@ use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::finding::Severity;
 use tokenwatch_model::id::{IncidentId, KeyId};
 use tokenwatch_model::incident::{Incident, IncidentState};
-use tokenwatch_model::key::{Key, Mode};
+use tokenwatch_model::key::{Key, Mode, Rotation};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::Timestamp;
@@ -20,6 +20,7 @@ use tokenwatch_respond::{Disposition, Plan, Step};
 use super::Condition;
 use crate::alarms::AlarmBudget;
 use crate::records::Role;
+use crate::rotation::Caller;
 
 /// A key, and what people see of it now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,15 @@ pub(crate) struct IssuedOut<'a> {
     pub(crate) key: KeyOut,
     /// The credential: in this answer and never again.
     pub(crate) secret: &'a str,
+}
+
+/// A key's latest rotation, and who still presents the credential before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RotationOut {
+    /// `null` of a key that has the credential it was issued with.
+    pub rotation: Option<Rotation>,
+    /// Who presented the credential before in the last 24 hours, busiest first.
+    pub callers: Vec<Caller>,
 }
 
 /// All about one key.

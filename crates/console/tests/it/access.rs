@@ -30,6 +30,7 @@ fn body_for(route: &Route) -> Option<Value> {
         ("POST", "/owners") => json!({ "name": "billing-team" }),
         ("PATCH", "/owners/{owner}") => json!({ "channel": "#search" }),
         ("POST", "/drills") => json!({ "key": "free", "theft": "resale" }),
+        ("POST", "/drills/{drill}/rotate") => json!({ "at": START.plus(HOUR).0, "overlap_seconds": 60 }),
         ("POST", "/drills/{drill}/end") => json!({ "passed": true, "summary": "all well" }),
         ("POST", "/alerts/test") => json!({ "name": "room" }),
         ("POST", "/alerts/{delivery}/drop") => json!({ "reason": "a wrong room" }),
@@ -52,6 +53,9 @@ fn prepare(route: &Route) -> (Server, String) {
     let containment = server.records.containments_of(key).unwrap()[0].id;
     if route.path.ends_with("/enable") {
         server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/disable"), None).expect(200);
+    }
+    if route.path.ends_with("/retire") {
+        server.ask(Role::Admin, "POST", &format!("/api/v1/keys/{key}/rotate"), None).expect(200);
     }
     if route.path.ends_with("/contexts/end") {
         let body = json!({ "context": { "asn": 64_511 }, "until": START.plus(HOUR).0, "reason": "r" });
@@ -126,7 +130,9 @@ fn every_route_takes_its_role_and_those_above_and_no_other() {
                 answer.expect_error(403, "role_too_low", None);
                 assert_eq!(
                     server.changes.load(std::sync::atomic::Ordering::Acquire),
-                    usize::from(path.ends_with("/enable") || path.ends_with("/contexts/end"))
+                    usize::from(
+                        ["/enable", "/contexts/end", "/retire"].iter().any(|end| path.ends_with(end))
+                    )
                 );
             }
             if i == 0 {

@@ -25,6 +25,8 @@ mod owners;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod runbook;
 #[cfg(test)]
 mod schema;

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
+use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::{Delivery, DeliveryState};
 use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
+use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::Feedback;
 use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
@@ -42,6 +44,8 @@ struct State {
 #[derive(Default)]
 pub(crate) struct MemoryRecords {
     state: Mutex<State>,
+    /// The events that are kept.
+    pub(crate) events: Mutex<Vec<UsageEvent>>,
     /// While set, nothing can be read or written.
     pub(crate) is_away: AtomicBool,
     /// So many next batches meet a change that somebody else made just before.
@@ -94,7 +98,7 @@ impl State {
         }
         self.check_key(key)?;
         let revision = self.next();
-        self.keys.insert(key.id, StoredKey { key: Key { revision, ..key.clone() }, hash: stored.hash });
+        self.keys.insert(key.id, StoredKey { key: Key { revision, ..key.clone() }, ..stored });
         Ok(())
     }
 
@@ -208,7 +212,7 @@ impl Records for MemoryRecords {
                 state.check_key(&stored.key)?;
                 let revision = state.next();
                 let key = Key { revision, ..stored.key.clone() };
-                state.keys.insert(key.id, StoredKey { key, hash: stored.hash });
+                state.keys.insert(key.id, StoredKey { key, ..stored.clone() });
                 state.append(entry);
             }
             Ok(())
@@ -218,6 +222,25 @@ impl Records for MemoryRecords {
     fn update_key(&self, key: &Key, entry: &AuditEntry) -> Result<()> {
         self.change(|state| {
             state.update_key(key)?;
+            state.append(entry);
+            Ok(())
+        })
+    }
+
+    fn previous_callers(&self, key: KeyId, since: Timestamp) -> Result<Vec<Caller>> {
+        let mut callers = Callers::default();
+        let events = self.events.lock().unwrap();
+        events.iter().filter(|event| event.request.time >= since).for_each(|event| callers.see(key, event));
+        Ok(callers.busiest())
+    }
+
+    fn rotate_key(&self, rotated: &StoredKey, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
+            state.update_key(&rotated.key)?;
+            if let Some(stored) = state.keys.get_mut(&rotated.key.id) {
+                stored.hash = rotated.hash;
+                stored.previous = rotated.previous;
+            }
             state.append(entry);
             Ok(())
         })

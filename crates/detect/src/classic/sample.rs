@@ -48,6 +48,7 @@ pub(crate) fn event(after: u64, output: u64) -> UsageEvent {
             cost_worst: NanoUsd::from_cents(10),
             request_bytes: 400,
             siblings: Default::default(),
+            previous_credential: false,
         },
         key_seq: 0,
         outcome: Outcome::Served,

@@ -154,6 +154,7 @@ pub(crate) fn request(key: KeyId, call: &Call) -> RequestContext {
         cost_worst: NanoUsd((call.input.saturating_add(call.output_max)).saturating_mul(price(call.model))),
         request_bytes: call.input * 4,
         siblings: Default::default(),
+        previous_credential: false,
     }
 }
 

@@ -92,6 +92,7 @@ impl Record<'_> {
             cost_worst,
             request_bytes: self.number(Column::RequestBytes)?.unwrap_or(0),
             siblings: self.siblings()?,
+            previous_credential: self.flag(Column::PreviousCredential)?,
         };
         let counted = if usage.total() > 0 { UsageSource::Provider } else { UsageSource::None };
         Ok(UsageEvent {

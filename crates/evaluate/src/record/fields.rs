@@ -132,6 +132,8 @@ columns! {
     Siblings = "siblings",
     /// What they know.
     SiblingsKnow = "siblings_know",
+    /// Whether the credential before the latest rotation was presented.
+    PreviousCredential = "previous_credential",
     /// Whose the key is; not in archives.
     Owner = "owner",
     /// Partition of an archive; not read.

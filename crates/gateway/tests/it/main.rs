@@ -27,4 +27,6 @@ mod refusals;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod websockets;

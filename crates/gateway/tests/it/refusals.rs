@@ -18,6 +18,7 @@ use crate::rig::{
     NOON, PATIENCE, PROVIDER_KEYS, Rig, Setup, chat, error_code, everything, key_entry, key_id, message,
     post, post_bytes, printed, rig,
 };
+use crate::rotation::replaced;
 
 /// A gateway in which a plain request of this dialect is refused, and the request.
 struct Case {
@@ -53,6 +54,17 @@ impl Case {
     fn with_state(dialect: Dialect, state: KeyState, is_expired: bool) -> Self {
         let rig = rig();
         let secret = rig.put_key(1, 1, state, is_expired.then_some(NOON), Policy::default());
+        Self::new(rig, plain(dialect, secret.expose()))
+    }
+
+    fn with_unknown(dialect: Dialect) -> Self {
+        let (secret, _) = key_entry(99, 1, KeyState::Active, None, Policy::default());
+        Self::new(rig(), plain(dialect, secret.expose()))
+    }
+
+    fn with_replaced(dialect: Dialect) -> Self {
+        let rig = rig();
+        let secret = replaced(&rig);
         Self::new(rig, plain(dialect, secret.expose()))
     }
 
@@ -145,11 +157,9 @@ fn provoke(refusal: Refusal, dialect: Dialect) -> Option<Case> {
             Case::new(rig, request)
         }
         Refusal::MalformedCredential => Case::new(rig(), plain(dialect, "sk-proj-of-the-provider")),
-        Refusal::UnknownKey => {
-            let (secret, _) = key_entry(99, 1, KeyState::Active, None, Policy::default());
-            Case::new(rig(), plain(dialect, secret.expose()))
-        }
+        Refusal::UnknownKey => Case::with_unknown(dialect),
         Refusal::Revoked => Case::with_state(dialect, KeyState::Revoked, false),
+        Refusal::Rotated => Case::with_replaced(dialect),
         Refusal::Disabled => Case::with_state(dialect, KeyState::Disabled, false),
         Refusal::Expired => Case::with_state(dialect, KeyState::Active, true),
         Refusal::Suspended => Case::with_action(dialect, Action::Suspend),

@@ -351,9 +351,13 @@ pub(crate) fn key_entry(
         state_reason: "".into(),
         created: Timestamp(NOON.0 - 40 * 86_400 * SECOND),
         expires,
+        rotation: None,
         revision,
     };
-    (secret, Arc::new(KeyEntry::new(&StoredKey { key, hash }, Arc::new(policy.or(&defaults)))))
+    (
+        secret,
+        Arc::new(KeyEntry::new(&StoredKey { key, hash, previous: None }, Arc::new(policy.or(&defaults)))),
+    )
 }
 
 pub(crate) fn containment(n: u64, id: u64, revision: u64, action: Action, created: Timestamp) -> Containment {

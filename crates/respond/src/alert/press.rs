@@ -73,7 +73,8 @@ pub fn approvable(stored: &StoredAlert, cause: AlertCause) -> &[SmolStr] {
     }
 }
 
-pub(super) fn what_to_press(incident: &Incident, key: &Key, cause: AlertCause) -> Vec<Press> {
+pub(super) fn what_to_press(stored: &StoredAlert, key: &Key, cause: AlertCause) -> Vec<Press> {
+    let incident = &stored.incident;
     if cause == AlertCause::Test {
         return Vec::new();
     }
@@ -91,7 +92,9 @@ pub(super) fn what_to_press(incident: &Incident, key: &Key, cause: AlertCause) -
         let effect = "stops all of the key for some hours, its owner too";
         steps.push(press(safe(&commands::suspend(&key_name(key), incident.id)), effect));
     }
-    steps.extend(next_steps(incident, key).into_iter().map(|(command, what)| press(safe(&command), what)));
+    steps.extend(
+        next_steps(incident, key, stored.time).into_iter().map(|(command, what)| press(safe(&command), what)),
+    );
     steps
 }
 

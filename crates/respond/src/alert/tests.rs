@@ -42,7 +42,6 @@ pub(super) fn alert_of(scene: &Scene, cause: AlertCause) -> Alert {
         key: &scene.key,
         owner: scene.owner.as_ref(),
         containments: &scene.containments,
-        replacement: None,
         created: None,
         now: time,
     };

@@ -69,6 +69,12 @@ fn step(id: &'static str, title: &str, who: &str, about: &str, press: &[&str], d
     }
 }
 
+const REVOKING: &[&str] = &[
+    "tokenwatch key show {key}",
+    "tokenwatch key retire {key} --reason \"stolen, incident {incident}\"",
+    "tokenwatch key revoke {key} --reason \"stolen, incident {incident}\"",
+];
+
 /// The steps that come with TokenWatch, in order: rotate first, so that the owner is served while the rest is done.
 pub fn shipped() -> Vec<StepRule> {
     const HOUR: u32 = 60;
@@ -76,11 +82,11 @@ pub fn shipped() -> Vec<StepRule> {
     vec![
         step(
             ROTATE,
-            "Rotate: give the owner a new key",
+            "Rotate: give the owner a new credential",
             "{owner}",
-            "Issue a second key with the rules of the stolen one and move the applications to it. The stolen key goes on \
-             working for them meanwhile.",
-            &["tokenwatch key issue --name {key}-next"],
+            "Give the key a second credential and move the applications to it; rules, budgets and what was learned stay. The \
+             stolen one goes on working for them for a day meanwhile, or for --overlap.",
+            &["tokenwatch key rotate {key}"],
             HOUR,
         ),
         step(
@@ -124,10 +130,11 @@ pub fn shipped() -> Vec<StepRule> {
         ),
         step(
             REVOKE,
-            "Revoke the old key",
+            "Revoke the stolen credential",
             "{owner}",
-            "For good, once the applications use the new one: whoever has the stolen key keeps trying.",
-            &["tokenwatch key revoke {key} --reason \"stolen, incident {incident}\""],
+            "For good, once nobody of yours presents it any more: whoever stole it keeps trying. Without a rotation, revoke the \
+             whole key.",
+            REVOKING,
             DAY,
         ),
         step(

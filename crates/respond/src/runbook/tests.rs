@@ -1,10 +1,13 @@
 //! The states of steps, their clocks, and people's words on them.
 
+use tokenwatch_model::containment::Action;
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::Tier;
-use tokenwatch_model::key::Mode;
+use tokenwatch_model::key::{KeyState, Mode, Rotation};
+use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::time::{DAY, HOUR};
 
+use super::table::{CLAMP, NOTIFY, PERSISTENCE, REVIEW, REVOKE, ROTATE};
 use super::*;
 use crate::incident::{dismiss, resolve};
 use crate::situation::examples::{NOW, Scene, finding, ids, key_id};
@@ -18,22 +21,16 @@ fn after(mode: Mode, tier: Tier) -> Scene {
 }
 
 fn steps_at(scene: &Scene, now: Timestamp) -> Vec<Step> {
-    steps_with(scene, None, None, now)
+    steps_with(scene, None, now)
 }
 
-fn steps_with(
-    scene: &Scene,
-    replacement: Option<&Key>,
-    created: Option<Created>,
-    now: Timestamp,
-) -> Vec<Step> {
+fn steps_with(scene: &Scene, created: Option<Created>, now: Timestamp) -> Vec<Step> {
     let incident = scene.incident.as_ref().unwrap();
     let facts = Facts {
         incident,
         key: &scene.key,
         owner: scene.owner.as_ref(),
         containments: &scene.containments,
-        replacement,
         created,
         now,
     };
@@ -67,15 +64,15 @@ fn states_follow_from_key_and_containments() {
     check(&steps_at(&scene, NOW.plus(30 * DAY)), &[(CLAMP, Done), (REVOKE, Open)]);
     scene.key.state = KeyState::Revoked;
     check(&steps_at(&scene, NOW.plus(30 * DAY)), &[(CLAMP, Done), (REVOKE, Done)]);
-    let next = Key {
-        id: key_id(9),
-        name: replacement_name(&scene.key).into(),
-        state: KeyState::Active,
-        ..scene.key.clone()
-    };
-    check(&steps_with(&scene, Some(&next), None, NOW), &[(ROTATE, Done)]);
-    let ended = Key { state: KeyState::Revoked, ..next };
-    check(&steps_with(&scene, Some(&ended), None, NOW), &[(ROTATE, Open)]);
+    scene.key.state = KeyState::Active;
+    // Rotated before the theft: what was stolen is the new one.
+    let first_seen = scene.incident.as_ref().unwrap().first_seen;
+    let rotated = |rotated| Some(Rotation { rotated, previous_ends: NOW.plus(DAY) });
+    scene.key.rotation = rotated(Timestamp(first_seen.0 - 1));
+    check(&steps_at(&scene, NOW), &[(ROTATE, Open), (REVOKE, Open)]);
+    scene.key.rotation = rotated(NOW);
+    check(&steps_at(&scene, NOW), &[(ROTATE, Done), (REVOKE, Open)]);
+    check(&steps_at(&scene, NOW.plus(DAY)), &[(ROTATE, Done), (REVOKE, Done)]);
 
     let observed = after(Mode::Observe, Tier::Act);
     check(&steps_at(&observed, NOW), &[(CLAMP, Proposed), (REVOKE, Proposed)]);
@@ -110,7 +107,7 @@ fn persistence_says_what_was_seen_and_what_only_the_provider_knows() {
         created.count(endpoint);
     }
     let why = |created| {
-        let steps = steps_with(&scene, None, created, NOW);
+        let steps = steps_with(&scene, created, NOW);
         steps.iter().find(|step| step.id == PERSISTENCE).unwrap().why.clone()
     };
     let seen = why(Some(created));
@@ -192,7 +189,7 @@ fn each_overdue_step_is_told_once() {
     assert_eq!(told.alert, Some(AlertCause::Updated));
     scene.store(told);
     let line = scene.incident.as_ref().unwrap().timeline.last().unwrap().what.clone();
-    assert_eq!(line, "overdue: Rotate: give the owner a new key, search-team");
+    assert_eq!(line, "overdue: Rotate: give the owner a new credential, search-team");
     assert_eq!(note_overdue(scene.incident.as_ref().unwrap(), &steps_at(&scene, now), now), None);
     let later = NOW.plus(4 * HOUR);
     let told = note_overdue(scene.incident.as_ref().unwrap(), &steps_at(&scene, later), later).unwrap();

@@ -32,6 +32,7 @@ pub(crate) fn key() -> Key {
         state_reason: "".into(),
         created: Timestamp(NOW.0 - 90 * DAY),
         expires: None,
+        rotation: None,
         revision: 4,
     }
 }

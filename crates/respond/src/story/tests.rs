@@ -31,7 +31,6 @@ fn story(scene: &Scene, now: Timestamp) -> String {
         key: &scene.key,
         owner: scene.owner.as_ref(),
         containments: &scene.containments,
-        replacement: None,
         created: None,
         now,
     };

@@ -33,6 +33,7 @@ fn request(key: u64, asn: u32, client: &str) -> RequestContext {
         cost_worst: NanoUsd::ZERO,
         request_bytes: 0,
         siblings: Default::default(),
+        previous_credential: false,
     }
 }
 

@@ -68,6 +68,7 @@ impl Record for UsageEvent {
         Spec::optional("completion", Kind::Hash),
         Spec::optional("siblings", Kind::FewNumbers),
         Spec::optional("siblings_know", Kind::FewNumbers),
+        Spec::optional("previous_credential", Kind::Flag),
     ];
 
     fn from_journal(record: JournalRecord) -> Option<Self> {
@@ -124,6 +125,7 @@ impl Record for UsageEvent {
             cost_worst: NanoUsd(row.number()?),
             request_bytes: row.number()?,
             siblings: Siblings::default(),
+            previous_credential: false,
         };
         let mut event = Self {
             request,
@@ -143,6 +145,7 @@ impl Record for UsageEvent {
         event.request.shape.phrases = row.narrow()?;
         event.completion = row.hash()?;
         event.request.siblings = Siblings { keys: row.narrow()?, known: SiblingsKnow(row.narrow()?) };
+        event.request.previous_credential = row.flag()?;
         Ok(event)
     }
 }
@@ -231,6 +234,7 @@ fn put_later(event: &UsageEvent, row: &mut RowWriter<'_>) {
     row.hash_or_none(event.completion);
     row.number_or_none(request.siblings.keys.into());
     row.number_or_none(request.siblings.known.0.into());
+    row.flag(request.previous_credential);
 }
 
 /// A key; none for requests whose credential named none.

@@ -19,7 +19,7 @@ use crate::journal::position::SegmentName;
 /// What every segment starts with.
 const MAGIC: &[u8; 8] = b"twjournl";
 /// Version of the records' encoding. From the first release on, a new version must still read the old ones.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Bytes before the first frame.
 pub(crate) const HEADER_LEN: u64 = 16;
 /// Bytes of a frame before its payload.

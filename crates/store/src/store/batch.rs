@@ -28,8 +28,10 @@ use crate::store::{alerts, drill, suppression};
 pub enum Change {
     /// A new key; its `revision` does not matter.
     InsertKey(StoredKey),
-    /// A key with other properties. Its id, hash and birth stay.
+    /// A key with other properties. Its id, credentials and birth stay.
     UpdateKey(Key),
+    /// A key with another credential, and with when the one before ends.
+    RotateKey(StoredKey),
     /// An owner: new when its `revision` is 0.
     Owner(Owner),
     /// A containment: new when its `revision` is 0.
@@ -119,6 +121,7 @@ pub(crate) fn apply(
         revisions.push(match change {
             Change::InsertKey(key) => insert_key(tx, redactor, key)?,
             Change::UpdateKey(key) => update_key(tx, redactor, key)?,
+            Change::RotateKey(key) => rotate_key(tx, redactor, key)?,
             Change::Owner(owner) => put_owner(tx, redactor, owner)?,
             Change::Containment(containment) => put_containment(tx, redactor, containment)?,
             Change::Incident(incident) => put_incident(tx, redactor, incident)?,
@@ -187,7 +190,7 @@ fn update_key(tx: &Transaction<'_>, redactor: &Redactor, key: &Key) -> Result<u6
     let revision = next_revision(tx)?;
     tx.prepare_cached(
         "UPDATE keys SET name = ?2, owner = ?3, environment = ?4, service = ?5, workload = ?6, policy = ?7, \
-         state = ?8, state_reason = ?9, expires = ?10, revision = ?11 WHERE id = ?1",
+         state = ?8, state_reason = ?9, expires = ?10, revision = ?11, previous_ends = ?12 WHERE id = ?1",
     )?
     .execute(params![
         id,
@@ -201,8 +204,34 @@ fn update_key(tx: &Transaction<'_>, redactor: &Redactor, key: &Key) -> Result<u6
         redactor.text(&key.state_reason),
         stored_optional(key.expires.map(|time| time.0)),
         stored(revision),
+        stored_optional(key.rotation.map(|rotation| rotation.previous_ends.0)),
     ])?;
     Ok(revision)
+}
+
+/// Replaces the credential, then writes what else changed: both in the caller's transaction.
+fn rotate_key(tx: &Transaction<'_>, redactor: &Redactor, stored_key: &StoredKey) -> Result<u64, UpdateError> {
+    let key = &stored_key.key;
+    let id = stored(key.id.bits());
+    let revision = revision_of(tx, "keys", id)?;
+    check_current("key", key.id, revision, key.revision)?;
+    let hash = stored_key.hash.bytes().as_slice();
+    if exists(tx, "SELECT 1 FROM keys WHERE hash = ?1 OR previous = ?1", [hash])? {
+        return Err(UpdateError::Exists { what: "credential", id: key.id.to_string() });
+    }
+    let between = next_revision(tx)?;
+    tx.prepare_cached(
+        "UPDATE keys SET hash = ?2, previous = ?3, rotated = ?4, previous_ends = ?5, revision = ?6 WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        hash,
+        stored_key.previous.as_ref().map(|previous| previous.bytes().as_slice()),
+        stored_optional(key.rotation.map(|rotation| rotation.rotated.0)),
+        stored_optional(key.rotation.map(|rotation| rotation.previous_ends.0)),
+        stored(between),
+    ])?;
+    update_key(tx, redactor, &Key { revision: between, ..key.clone() })
 }
 
 fn check_key_references(tx: &Transaction<'_>, key: &Key) -> Result<(), UpdateError> {

@@ -4,7 +4,7 @@
 //! Unsigned numbers are stored bit for bit as SQLite's signed ones: nothing is lost, and only numbers of 2^63
 //! and above, which no time or count reaches, would sort wrongly.
 
-use rusqlite::types::{FromSqlError, Type};
+use rusqlite::types::{FromSqlError, Type, ValueRef};
 use rusqlite::{Row, ToSql};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -15,14 +15,14 @@ use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::{Feedback, Finding};
 use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
 use tokenwatch_model::incident::Incident;
-use tokenwatch_model::key::{Key, Policy, StoredKey};
+use tokenwatch_model::key::{Key, Policy, Rotation, StoredKey};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::time::Timestamp;
 
 /// Columns of [`stored_key`], in its order.
 pub(crate) const KEY: &str = "id, name, hash, owner, environment, service, workload, policy, state, \
-     state_reason, created, expires, revision";
+     state_reason, created, expires, revision, previous, rotated, previous_ends";
 /// Columns of [`owner`], in its order.
 pub(crate) const OWNER: &str = "id, name, on_call, channel, defaults, created, revision";
 /// Columns of [`containment`], in its order.
@@ -58,9 +58,16 @@ pub(crate) fn stored_key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
             state_reason: text(row, 9)?,
             created: Timestamp(number(row, 10)?),
             expires: optional(row, 11)?.map(Timestamp),
+            rotation: match (optional(row, 14)?, optional(row, 15)?) {
+                (Some(rotated), Some(ends)) => {
+                    Some(Rotation { rotated: Timestamp(rotated), previous_ends: Timestamp(ends) })
+                }
+                _ => None,
+            },
             revision: number(row, 12)?,
         },
         hash: hash(row, 2)?,
+        previous: if row.get_ref(13)? == ValueRef::Null { None } else { Some(hash(row, 13)?) },
     })
 }
 

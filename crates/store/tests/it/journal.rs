@@ -169,7 +169,7 @@ fn a_segment_of_a_newer_version_is_left_alone_and_told() {
     write(dir.path(), 0, 0..3);
     let path = segment(dir.path());
     let mut bytes = fs::read(&path).unwrap();
-    bytes[8] = 3;
+    bytes[8] += 1;
     bytes.truncate(bytes.len() - 8);
     fs::write(&path, &bytes).unwrap();
     assert!(JournalReader::new(dir.path(), Default::default()).read(drop).is_err());

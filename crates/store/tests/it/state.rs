@@ -8,7 +8,7 @@ use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::{Drill, DrillEnd};
 use tokenwatch_model::id::DrillId;
 use tokenwatch_model::incident::Incident;
-use tokenwatch_model::key::{Key, KeyState, StoredKey};
+use tokenwatch_model::key::{Key, KeyState, Rotation, StoredKey};
 use tokenwatch_model::ports::StateSource;
 use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
@@ -28,6 +28,7 @@ fn check_key(found: Option<StoredKey>, want: &StoredKey, revision: u64) {
     let found = found.unwrap();
     assert_eq!(found.key, Key { revision, ..want.key.clone() });
     assert_eq!(found.hash.bytes(), want.hash.bytes());
+    assert_eq!(found.previous.map(|hash| *hash.bytes()), want.previous.map(|hash| *hash.bytes()));
 }
 
 #[test]
@@ -196,6 +197,59 @@ fn a_revoked_key_stays_revoked() {
     assert_eq!(store.key(revoked.id).unwrap().unwrap().key.state, KeyState::Revoked);
 }
 
+/// A sample with the n-th credential, rotated `n` seconds after its birth.
+fn rotated(revision: u64, n: u64, before: u64) -> StoredKey {
+    let mut stored = key(1);
+    stored.key.revision = revision;
+    stored.key.rotation =
+        Some(Rotation { rotated: stored.key.created.plus(n), previous_ends: stored.key.created.plus(HOUR) });
+    stored.hash = SecretHash::of(&n.to_le_bytes());
+    stored.previous = Some(SecretHash::of(&before.to_le_bytes()));
+    stored
+}
+
+#[test]
+fn a_rotation_moves_on_and_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let issued = store.insert_key(&key(1), &entry("key.issue", 1)).unwrap();
+    check_refused(&store, Change::RotateKey(rotated(issued - 1, 100, 1)), |e| {
+        matches!(e, UpdateError::Conflict { .. })
+    });
+    let once = store.rotate_key(&rotated(issued, 100, 1), &entry("key.rotate", 1)).unwrap();
+    check_key(store.key(key(1).key.id).unwrap(), &rotated(once, 100, 1), once);
+    // Neither of its credentials can be given out again, nor one that it never had be the one before.
+    for (n, before) in [(100, 1), (1, 100), (101, 7)] {
+        let again = StoredKey { key: rotated(once, 101, 1).key, ..rotated(once, n, before) };
+        check_refused(&store, Change::RotateKey(again), |e| {
+            matches!(e, UpdateError::Exists { .. } | UpdateError::Database(_))
+        });
+    }
+    // The newest was lost: the one before stays.
+    let twice = store.rotate_key(&rotated(once, 102, 1), &entry("key.rotate", 1)).unwrap();
+    let next = store.rotate_key(&rotated(twice, 103, 102), &entry("key.rotate", 1)).unwrap();
+    let mut edited = rotated(next, 103, 102);
+    edited.key.service = "search".into();
+    edited.key.rotation = edited.key.rotation.map(|rotation| Rotation { previous_ends: START, ..rotation });
+    let edited_at = store.update_key(&edited.key, &entry("key.retire", 1)).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    check_key(store.key(edited.key.id).unwrap(), &edited, edited_at);
+    assert_eq!(store.changes_since(next).unwrap().keys.len(), 1);
+    // Nor by going around this program.
+    let raw = Connection::open(dir.path().join("state.db")).unwrap();
+    for statement in [
+        "UPDATE keys SET previous = NULL, rotated = NULL, previous_ends = NULL, revision = revision + 1",
+        "UPDATE keys SET previous = zeroblob(32), revision = revision + 1",
+        "UPDATE keys SET hash = previous, revision = revision + 1",
+        "UPDATE keys SET hash = previous, previous = hash, rotated = rotated + 1, revision = revision + 1",
+        "UPDATE keys SET rotated = rotated + 1, revision = revision + 1",
+        "UPDATE keys SET previous_ends = NULL, revision = revision + 1",
+    ] {
+        assert!(raw.execute_batch(statement).is_err(), "{statement}");
+    }
+}
+
 #[test]
 fn changes_since_a_revision_are_exact() {
     let dir = tempfile::tempdir().unwrap();
@@ -352,7 +406,7 @@ fn a_newer_or_foreign_directory_is_refused_in_words() {
     let path = dir.path().join("state.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(dir.path(), Options::default()).err().unwrap();
-    assert!(matches!(error, OpenError::Newer { found: 99, supported: 4, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, supported: 5, .. }), "{error}");
     std::fs::write(&path, "not a database at all, but long enough to be looked at").unwrap();
     assert!(matches!(Store::open(dir.path(), Options::default()), Err(OpenError::Database { .. })));
 }
@@ -365,10 +419,11 @@ fn released_migrations_are_never_edited() {
         crc32fast::hash(include_bytes!("../../src/store/suppressions.sql")),
         crc32fast::hash(include_bytes!("../../src/store/alerts.sql")),
         crc32fast::hash(include_bytes!("../../src/store/drills.sql")),
+        crc32fast::hash(include_bytes!("../../src/store/rotation.sql")),
     ];
     assert_eq!(
         sums,
-        [0x4a27_738e, 0x4380_225d, 0xd8d8_6a58, 0x7561_8393, 0x6c01_039c],
+        [0x4a27_738e, 0x4380_225d, 0xd8d8_6a58, 0x7561_8393, 0x6c01_039c, 0x376e_f854],
         "add a migration instead"
     );
 }

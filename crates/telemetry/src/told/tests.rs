@@ -39,6 +39,7 @@ fn event(outcome: Outcome) -> UsageEvent {
             cost_worst: NanoUsd::from_cents(1),
             request_bytes: 300,
             siblings: Default::default(),
+            previous_credential: false,
         },
         key_seq: 1,
         outcome,

@@ -79,6 +79,7 @@ impl Call {
                 cost_worst: price.cost(&worst),
                 request_bytes: if input > 0 { 300 + bytes } else { 0 },
                 siblings: Default::default(),
+                previous_credential: false,
             },
             key_seq: 0,
             outcome: Outcome::Served,

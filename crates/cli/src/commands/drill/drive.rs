@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::Request;
+use http::header::AUTHORIZATION;
 use http_body_util::Full;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -26,13 +27,14 @@ use tokenwatch_testkit::sim::SimRequest;
 use tokenwatch_testkit::theft::Theft;
 use tokenwatch_testkit::theft::rehearsal::{Played, Rehearsal, RehearsalLimits};
 use tokenwatch_wire::price::PriceTable;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::score::{Check, Counts, Ended};
 use crate::admin_api::{AskError, Server};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is found is acted on within a second; a drill gives that second whenever its own clock has passed it.
-const REACT_MS: u64 = 1_000;
+pub(super) const REACT_MS: u64 = 1_000;
 /// A containment must be taken back within this.
 const UNDO_MAX: Duration = Duration::from_secs(1);
 /// How long the undo is waited for at all.
@@ -40,7 +42,7 @@ const UNDO_WAIT: Duration = Duration::from_secs(5);
 /// Requests of the thief's context after the undo, to see that it does not trip again.
 const AGAIN: u64 = 5;
 /// The first number of requests that are not part of the theft.
-const ASIDE: u64 = 1 << 32;
+pub(super) const ASIDE: u64 = 1 << 32;
 
 /// What every theft of a run is driven with.
 pub(super) struct Driver<'a> {
@@ -69,15 +71,17 @@ pub(super) struct Driven {
     pub(super) is_cut: bool,
 }
 
-struct Run<'a> {
-    driver: &'a Driver<'a>,
+pub(super) struct Run<'a> {
+    pub(super) driver: &'a Driver<'a>,
     client: LoadClient,
-    id: DrillId,
-    secret: Secret,
+    pub(super) id: DrillId,
+    pub(super) secret: Secret,
+    /// What its requests present.
+    pub(super) credential: Secret,
     counts: Counts,
     /// Whether the thief sent something that may not be acted on yet.
     unsettled: bool,
-    last_ms: u64,
+    pub(super) last_ms: u64,
     incidents: Vec<IncidentId>,
     /// The first of the thief's requests that was refused.
     refused: Option<Played>,
@@ -91,6 +95,8 @@ impl Driver<'_> {
         pages: bool,
         bar: &ProgressBar,
     ) -> anyhow::Result<Driven> {
+        // Heard from before the drill starts, so that none is left behind.
+        let mut interrupts = signal(SignalKind::interrupt())?;
         let body = json!({ "key": self.key, "theft": theft.name(), "pages": pages, "minutes": 30 });
         let started: DrillStarted = self.server.post("/api/v1/drills", &body).await?;
         let limits = RehearsalLimits { requests_max: self.requests_max };
@@ -102,6 +108,7 @@ impl Driver<'_> {
             client: LoadClient::new(self.gateway, ANSWER_TIMEOUT),
             id: started.drill.id,
             secret: Secret::new(started.secret),
+            credential: Secret::new(started.credential),
             counts: Counts::default(),
             unsettled: false,
             last_ms: start_ms,
@@ -110,7 +117,7 @@ impl Driver<'_> {
         };
         let driven = tokio::select! {
             driven = run.all(&rehearsal, start_ms, bar) => driven,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the drill was ended")),
+            _ = interrupts.recv() => Err(anyhow::anyhow!("interrupted; the drill was ended")),
         };
         if driven.is_err() {
             // It ends by itself later when this fails too.
@@ -148,6 +155,7 @@ impl Run<'_> {
             checks.push(self.forge(first).await?);
         }
         checks.push(self.undo().await?);
+        checks.push(self.rotate(rehearsal).await?);
         Ok(Driven {
             drill: self.id,
             counts: self.counts.clone(),
@@ -194,11 +202,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn target(&self, played: &Played) -> String {
+    pub(super) fn target(&self, played: &Played) -> String {
         format!("/{}{}", self.driver.provider, played.request.path)
     }
 
-    fn claim(&self, seq: u64, at_ms: u64, played: &Played) -> DrillCall {
+    pub(super) fn claim(&self, seq: u64, at_ms: u64, played: &Played) -> DrillCall {
         DrillCall {
             drill: self.id,
             seq,
@@ -214,16 +222,24 @@ impl Run<'_> {
     async fn send(&self, seq: u64, at_ms: u64, played: &Played) -> anyhow::Result<Ended> {
         let target = self.target(played);
         let claim = sign(&self.secret, &played.request.method, &target, &self.claim(seq, at_ms, played))?;
-        self.exchange(played, &target, &claim).await
+        self.exchange(played, &target, &claim, &self.credential).await
     }
 
-    async fn exchange(&self, played: &Played, target: &str, claim: &str) -> anyhow::Result<Ended> {
+    pub(super) async fn exchange(
+        &self,
+        played: &Played,
+        target: &str,
+        claim: &str,
+        credential: &Secret,
+    ) -> anyhow::Result<Ended> {
         let request = &played.request;
         let mut builder = Request::builder().method(request.method.clone()).uri(target);
         for (name, value) in request.headers_to_send() {
             builder = builder.header(name, value);
         }
-        let built = builder.header(&HEADER, claim).body(Full::new(Bytes::copy_from_slice(&request.body)))?;
+        builder =
+            builder.header(&HEADER, claim).header(AUTHORIZATION, format!("Bearer {}", credential.expose()));
+        let built = builder.body(Full::new(Bytes::copy_from_slice(&request.body)))?;
         let answer = match self.client.send_http(built).await {
             Ok(answer) => answer,
             Err(error @ tokenwatch_testkit::client::SendError::Connect { .. }) => {
@@ -247,9 +263,9 @@ impl Run<'_> {
         let at_ms = first.request.at_ms;
         let other = Secret::new("somebody else's");
         let forged = sign(&other, method, &target, &self.claim(ASIDE, at_ms, first))?;
-        let forged = self.exchange(first, &target, &forged).await?;
+        let forged = self.exchange(first, &target, &forged, &self.credential).await?;
         let again = sign(&self.secret, method, &target, &self.claim(0, at_ms, first))?;
-        let again = self.exchange(first, &target, &again).await?;
+        let again = self.exchange(first, &target, &again, &self.credential).await?;
         let is_refused = |ended| ended == Ended::Refused(Refusal::MalformedCredential);
         let is_good = is_refused(forged) && is_refused(again);
         let what = if is_good {

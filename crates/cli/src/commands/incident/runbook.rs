@@ -42,7 +42,7 @@ pub(super) fn show(common: &Common, manager: &Manager, id: &str) -> anyhow::Resu
     let policy = load(common)?.config.containment;
     let case = manager.case(id)?;
     let (created, unreadable) = read_created(common, &case)?;
-    let steps = manager.runbook(&policy, &case, Some(created))?;
+    let steps = manager.runbook(&policy, &case, Some(created));
     let now = manager.clock.now();
     if common.json {
         let incident = case.incident_at(now);
@@ -69,7 +69,7 @@ pub(super) fn tick(common: &Common, manager: &Manager, args: &StepArgs) -> anyho
     };
     let word = Word { step: &args.step, tick, note: &args.note };
     manager.tick(&policy, &args.incident, word, &who())?;
-    let steps = short(manager, &policy, &manager.case(&args.incident)?)?;
+    let steps = short(manager, &policy, &manager.case(&args.incident)?);
     if common.json {
         return output::json(&json!({ "steps": steps }));
     }
@@ -80,8 +80,8 @@ pub(super) fn tick(common: &Common, manager: &Manager, args: &StepArgs) -> anyho
 }
 
 /// The steps without what only the events tell.
-pub(super) fn short(manager: &Manager, policy: &ResponsePolicy, case: &Case) -> anyhow::Result<Vec<Step>> {
-    Ok(manager.runbook(policy, case, None)?)
+pub(super) fn short(manager: &Manager, policy: &ResponsePolicy, case: &Case) -> Vec<Step> {
+    manager.runbook(policy, case, None)
 }
 
 /// What the gateway forwarded for the incident's strangers to where things are created that outlive a key; and how many
