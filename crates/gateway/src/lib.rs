@@ -30,6 +30,7 @@ mod pool;
 mod proxy_protocol;
 mod pulse;
 mod refuse;
+mod sender;
 mod source;
 mod strict;
 mod target;

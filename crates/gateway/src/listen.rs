@@ -27,6 +27,7 @@ use crate::io::StallGuard;
 use crate::pool::Pool;
 use crate::proxy_protocol::{self, FIXED_LEN};
 use crate::pulse::{Beating, Pulse};
+use crate::sender::Sender;
 use crate::source::{Peer, is_trusted};
 use tokenwatch_telemetry::labels::ConnectionState;
 
@@ -220,16 +221,17 @@ impl Acceptor {
     {
         let (gateway, pool) = (self.gateway.clone(), self.pool.clone());
         let is_tls = self.tls.is_some();
-        let beats = pulse.clone();
+        let (beats, sender) = (pulse.clone(), Arc::new(Sender::default()));
         service_fn(move |mut request: Request<Incoming>| -> Answering {
             let (gateway, pool, beat) = (gateway.clone(), pool.clone(), beats.begin());
+            let sender = sender.clone();
             if is_tls {
                 request.extensions_mut().insert(OverTls);
             }
             // Boxed, so that its room is given back when the answer begins: ten thousand open streams hold only
             // what they need.
             Box::pin(async move {
-                let mut answer = crate::path::answer(gateway.clone(), pool, peer, request).await;
+                let mut answer = crate::path::answer(gateway.clone(), pool, peer, &sender, request).await;
                 // HTTP/2 has its own word for it; a tunnel has no next request.
                 if gateway.is_draining() && !is_h2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AsHeaderName, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::header::{AsHeaderName, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -30,6 +30,7 @@ use crate::live::{Admitted, Denied};
 use crate::pool::Pool;
 use crate::refuse::{Stop, refuse};
 use crate::registry::{Issue, KeyEntry};
+use crate::sender::Sender;
 use crate::settings::{HttpLimits, Settings};
 use crate::source::Peer;
 use crate::target::{Target, guess_dialect};
@@ -43,6 +44,7 @@ pub(crate) async fn answer(
     gateway: Arc<Gateway>,
     pool: Arc<Pool>,
     peer: Peer,
+    sender: &Sender,
     mut request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     if let Some(response) = health::answer(&gateway, &request) {
@@ -50,9 +52,7 @@ pub(crate) async fn answer(
     }
     let settings: Arc<Settings> = gateway.settings().clone();
     let source = peer.source(&gateway, &settings, request.headers());
-    let client = tokenwatch_wire::client::client(header(request.headers(), USER_AGENT), |name| {
-        header(request.headers(), name)
-    });
+    let client = sender.client(request.headers());
     let mut ticket = Ticket::open(&gateway, source, client);
     let dialect = guess_dialect(request.headers(), request.uri().path());
     if let Some(open) = ticket.get() {

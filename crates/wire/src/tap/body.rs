@@ -82,6 +82,12 @@ impl BodyReader {
 
     pub(super) fn push(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
+            if self.passes_over() {
+                let (passed, rest) = bytes.split_at_checked(self.pass_over(bytes)).unwrap_or((bytes, &[]));
+                self.keep_value(passed);
+                bytes = rest;
+                continue;
+            }
             if self.is_in_string {
                 let taken = self.push_string(bytes);
                 bytes = bytes.get(taken..).unwrap_or_default();
@@ -99,6 +105,43 @@ impl BodyReader {
             self.keep_value(run);
             bytes = after;
         }
+    }
+
+    /// Whether what comes next is inside of a member, and nobody listens: most of an answer.
+    fn passes_over(&self) -> bool {
+        self.depth > 1 && !self.is_in_string && !self.answer.listens()
+    }
+
+    /// Passes over such bytes up to the member's end, where only strings and depth count; the result is how many.
+    fn pass_over(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            at += 1;
+            match byte {
+                b'"' => {
+                    let Some(length) = string_length(bytes.get(at..).unwrap_or_default()) else {
+                        // It goes on in bytes that have not come, or ends in an escape: read it piece by piece.
+                        (self.is_in_string, self.string_bytes) = (true, 0);
+                        return at;
+                    };
+                    self.string_bytes = length as u64;
+                    self.text_bytes = self.text_bytes.saturating_add(self.string_bytes);
+                    at += length + 1;
+                }
+                b':' => {
+                    self.text_bytes = self.text_bytes.saturating_sub(std::mem::take(&mut self.string_bytes));
+                }
+                b'{' | b'[' => self.depth = self.depth.saturating_add(1),
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 1 {
+                        return at;
+                    }
+                }
+                _ => {}
+            }
+        }
+        at
     }
 
     /// Bytes of strings below the top level, keys aside.
@@ -283,6 +326,18 @@ impl BodyReader {
             Member::ServiceTier => self.service_tier = Some(value),
             Member::Error => self.has_error |= value.trim_ascii() != b"null",
         }
+    }
+}
+
+/// Length of the rest of a string without its quotation mark, if all of it is there.
+fn string_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
     }
 }
 

@@ -132,3 +132,17 @@ proptest! {
         prop_assert_eq!(read(json(chat()), &body.to_string()).usage.map(|usage| usage.input), Some(7));
     }
 }
+
+proptest! {
+    #[test]
+    fn what_nobody_listens_to_is_read_the_same(
+        inner in r#"[a1 :,"\\{}\[\]]{0,200}"#, cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)
+    ) {
+        let body = format!(r#"{{"id":"x","choices":[{inner}],"usage":{{"prompt_tokens":7}}}}"#).into_bytes();
+        let read = |content| {
+            let config = TapConfig { content, ..json(chat()) };
+            TapSummary { completion: 0, ..run(config, split(&body, &cuts)).1 }
+        };
+        prop_assert_eq!(read(None), read(chat().content));
+    }
+}
