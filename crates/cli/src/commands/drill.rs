@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tokenwatch_console::api::drills::{DrillList, DrillOut};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::DeliveryState;
+use tokenwatch_model::alert::{DeliveryState, SubjectId};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::IncidentId;
 use tokenwatch_model::key::{Key, Mode};
@@ -273,7 +273,7 @@ fn judge(store: &Store, theft: Theft, driven: Driven, pages: bool) -> anyhow::Re
 fn paged(store: &Store, incident: IncidentId) -> anyhow::Result<Check> {
     let began = Instant::now();
     loop {
-        let deliveries = store.deliveries_of(incident)?;
+        let deliveries = store.deliveries_of(SubjectId::Incident(incident))?;
         let waiting: Vec<_> = deliveries.iter().filter(|d| d.state == DeliveryState::Pending).collect();
         if !deliveries.is_empty() && waiting.is_empty() {
             let mut to: Vec<&str> = deliveries.iter().map(|delivery| delivery.destination.as_str()).collect();
