@@ -251,8 +251,8 @@ fn rfc3339_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Re
 }
 
 impl Alert {
-    /// Makes an alert of what is stored about an incident. `cause` is the delivery's: it says more than the stored one when nobody
-    /// acknowledged it.
+    /// Makes an alert of what is stored about an incident. `cause` is the delivery's: it says more than the stored one when
+    /// nobody acknowledged it.
     pub fn new(stored: &StoredAlert, incident: &Incident, cause: AlertCause, about: &About<'_>) -> Self {
         let finding = strongest(&incident.findings);
         let suffix = if cause == AlertCause::Escalated { "-escalated" } else { "" };

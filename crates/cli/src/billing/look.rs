@@ -67,14 +67,8 @@ impl Handle {
 
 /// Starts the thread: reading the archive may take long, and nothing waits for it.
 pub(crate) fn start(parts: Parts) -> std::io::Result<Handle> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut lookout = Lookout {
-        parts,
-        stop: stop.clone(),
-        own: Ledger::default(),
-        others: None,
-        thefts: (Thefts::default(), None),
-    };
+    let mut lookout = Lookout::new(parts);
+    let stop = lookout.stop.clone();
     let thread = std::thread::Builder::new().name("billing".to_owned()).spawn(move || lookout.run())?;
     Ok(Handle { stop, thread })
 }
@@ -91,6 +85,16 @@ struct Lookout {
 }
 
 impl Lookout {
+    fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            stop: Arc::default(),
+            own: Ledger::default(),
+            others: None,
+            thefts: (Thefts::default(), None),
+        }
+    }
+
     fn run(&mut self) {
         let mut looked: Option<Instant> = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -213,3 +217,6 @@ impl Lookout {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ impl EventSink for Nowhere {
     }
 }
 
-fn event() -> UsageEvent {
+pub(super) fn event() -> UsageEvent {
     UsageEvent {
         request: RequestContext {
             id: RequestId::new(1, 1),
