@@ -5,12 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{Delivery, StoredAlert};
+use tokenwatch_model::alarm::{Alarm, Spender};
+use tokenwatch_model::alert::{Delivery, StoredAlert, Subject, SubjectId};
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
+use tokenwatch_model::id::{AlarmId, ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
@@ -224,7 +225,12 @@ impl Records for StoreRecords {
             && is_told(incident)?
         {
             let time = incident.timeline.last().map_or(incident.opened, |line| line.time);
-            let alert = StoredAlert { sequence: 0, time, cause, incident: incident.clone() };
+            let alert = StoredAlert {
+                sequence: 0,
+                time,
+                cause,
+                subject: Subject::Incident(Box::new(incident.clone())),
+            };
             batch.push(Change::Alert(Box::new(alert)));
         }
         for entry in audit {
@@ -269,10 +275,10 @@ impl Records for StoreRecords {
     fn deliveries(
         &self,
         all: bool,
-        incident: Option<IncidentId>,
+        subject: Option<SubjectId>,
         limit: u32,
     ) -> Result<Vec<Delivery>, RecordsError> {
-        self.0.deliveries(all, incident, limit).map_err(read_failed)
+        self.0.deliveries(all, subject, limit).map_err(read_failed)
     }
 
     fn delivery(&self, id: u64) -> Result<Option<Delivery>, RecordsError> {
@@ -294,6 +300,23 @@ impl Records for StoreRecords {
 
     fn snooze(&self, incident: IncidentId, until: Timestamp, entry: &AuditEntry) -> Result<(), RecordsError> {
         self.0.snooze(incident, until, entry).map_err(update_failed)
+    }
+
+    fn alarms(&self, limit: u32) -> Result<Vec<Alarm>, RecordsError> {
+        self.0.alarms(limit).map_err(read_failed)
+    }
+
+    fn alarm(&self, id: AlarmId) -> Result<Option<Alarm>, RecordsError> {
+        self.0.alarm(id).map_err(read_failed)
+    }
+
+    fn snooze_spender(
+        &self,
+        spender: &Spender,
+        until: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<(), RecordsError> {
+        self.0.snooze_spender(spender, until, entry).map_err(update_failed)
     }
 
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError> {

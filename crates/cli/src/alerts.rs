@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use tokenwatch_console::alerts::Ways;
 use tokenwatch_console::links::Issuer;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{AlertCause, Message, StoredAlert};
+use tokenwatch_model::alarm::{Alarm, Spender};
+use tokenwatch_model::alert::{AlertCause, Message, StoredAlert, Subject};
+use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::ports::Random;
@@ -21,8 +23,8 @@ use tokenwatch_model::time::Timestamp;
 use tokenwatch_outside::{Carrier, MailServer, MailTls, Trust};
 use tokenwatch_respond::alert::references::Cites;
 use tokenwatch_respond::alert::render::{self, Format, render};
-use tokenwatch_respond::alert::route::{Route, Routing};
-use tokenwatch_respond::alert::{About, Alert, Approval, approvable};
+use tokenwatch_respond::alert::route::{Route, Routing, Whose};
+use tokenwatch_respond::alert::{About, Alert, Approval, Background, approvable};
 use tokenwatch_respond::runbook::{self, Facts, StepRule};
 use tokenwatch_store::Store;
 
@@ -111,14 +113,14 @@ impl Desk {
     fn approvals(
         &self,
         to: &SmolStr,
-        stored: &StoredAlert,
+        incident: &Incident,
         cause: AlertCause,
         sending: &Sending<'_>,
     ) -> Vec<Approval> {
         let issuer = self.issuer.as_ref().filter(|_| self.approvers.contains(to));
         let (Some(issuer), Some(random)) = (issuer, sending.links) else { return Vec::new() };
-        let mint = |action| issuer.mint(stored.incident.id, action, to, random.next_u64(), sending.now);
-        approvable(stored, cause).iter().filter_map(mint).collect()
+        let mint = |action| issuer.mint(incident.id, action, to, random.next_u64(), sending.now);
+        approvable(incident, cause).iter().filter_map(mint).collect()
     }
 
     /// An alert as a destination gets it.
@@ -127,11 +129,42 @@ impl Desk {
         (name, to): (&SmolStr, &Ready),
         stored: &StoredAlert,
         cause: AlertCause,
-        case: &Case,
+        story: &Story<'_>,
         sending: &Sending<'_>,
     ) -> (String, Message) {
+        let alert = match story {
+            Story::Incident(incident, case) => self.of_incident(name, stored, incident, cause, case, sending),
+            Story::Alarm(alarm, spending) => {
+                let background = Background {
+                    key: spending.key.as_ref(),
+                    owner: spending.owner.as_ref(),
+                    link: self.link.as_deref(),
+                    runbook: self.runbook.as_deref(),
+                    cites: &cites,
+                };
+                Alert::of_alarm(alarm, stored.sequence, &background)
+            }
+        };
+        let carrier = match &to.config {
+            Destination { syslog: Some(_), .. } => render::Carrier::Syslog,
+            Destination { file: Some(_), .. } => render::Carrier::File,
+            config => render::Carrier::Http(config.scheme.to_string()),
+        };
+        let message = render(&alert, to.format, &carrier, env!("CARGO_PKG_VERSION"));
+        (alert.id, message)
+    }
+
+    fn of_incident(
+        &self,
+        to: &SmolStr,
+        stored: &StoredAlert,
+        incident: &Incident,
+        cause: AlertCause,
+        case: &Case,
+        sending: &Sending<'_>,
+    ) -> Alert {
         let facts = Facts {
-            incident: &stored.incident,
+            incident,
             key: &case.key,
             owner: case.owner.as_ref(),
             containments: &case.containments,
@@ -149,17 +182,10 @@ impl Desk {
             steps: &steps,
             link: self.link.as_deref(),
             runbook: self.runbook.as_deref(),
-            approvals: &self.approvals(name, stored, cause, sending),
+            approvals: &self.approvals(to, incident, cause, sending),
             cites: &cites,
         };
-        let alert = Alert::new(stored, cause, &about);
-        let carrier = match &to.config {
-            Destination { syslog: Some(_), .. } => render::Carrier::Syslog,
-            Destination { file: Some(_), .. } => render::Carrier::File,
-            config => render::Carrier::Http(config.scheme.to_string()),
-        };
-        let message = render(&alert, to.format, &carrier, env!("CARGO_PKG_VERSION"));
-        (alert.id, message)
+        Alert::new(stored, incident, cause, &about)
     }
 }
 
@@ -176,20 +202,69 @@ pub(crate) struct Case {
     pub(crate) containments: Vec<tokenwatch_model::containment::Containment>,
 }
 
+/// Whose spend a billing alarm is about, as far as it is still there.
+pub(crate) struct Spending {
+    pub(crate) key: Option<Key>,
+    pub(crate) owner: Option<Owner>,
+}
+
+/// What an alert is about and what it is told with, as it is now.
+pub(crate) enum Story<'a> {
+    Incident(&'a Incident, Box<Case>),
+    Alarm(&'a Alarm, Box<Spending>),
+}
+
+impl<'a> Story<'a> {
+    pub(crate) fn load(store: &Store, subject: &'a Subject) -> anyhow::Result<Self> {
+        match subject {
+            Subject::Incident(incident) => {
+                Ok(Self::Incident(incident, Box::new(Case::load(store, incident)?)))
+            }
+            Subject::Alarm(alarm) => Ok(Self::Alarm(alarm, Box::new(Spending::load(store, alarm)?))),
+        }
+    }
+
+    /// Whom routes ask for.
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        let (key, owner) = match self {
+            Self::Incident(_, case) => (Some(&case.key), case.owner.as_ref()),
+            Self::Alarm(_, spending) => (spending.key.as_ref(), spending.owner.as_ref()),
+        };
+        Whose { environment: key.map(|key| &key.environment), owner }
+    }
+}
+
+impl Spending {
+    fn load(store: &Store, alarm: &Alarm) -> anyhow::Result<Self> {
+        let (key, owner) = match &alarm.spender {
+            Spender::Key(id) => {
+                let key = store.key(*id)?.map(|stored| stored.key);
+                let owner = key.as_ref().and_then(|key| key.owner);
+                (key, owner)
+            }
+            Spender::Owner(id) => (None, Some(*id)),
+            Spender::Provider(_) => (None, None),
+        };
+        Ok(Self { key, owner: owner.map(|id| store.owner(id)).transpose()?.flatten() })
+    }
+}
+
 impl Case {
-    /// The key of an alert's incident, its owner and containments, as they are now.
-    pub(crate) fn load(store: &Store, stored: &StoredAlert) -> anyhow::Result<Self> {
-        let id = stored.incident.key;
+    /// The key of an incident, its owner and containments, as they are now.
+    fn load(store: &Store, incident: &Incident) -> anyhow::Result<Self> {
+        let id = incident.key;
         let key = store.key(id)?.with_context(|| format!("there is no key {id}"))?.key;
         let owner = key.owner.map(|owner| store.owner(owner)).transpose()?.flatten();
         Ok(Self { containments: store.containments_of(id)?, key, owner })
     }
 }
 
-/// An escalation tells how its incident stands when it is sent, not when it was planned.
+/// An escalation tells how its incident stands when it is sent, not when it was planned. An alarm stays as it was raised.
 fn bring_up_to_date(store: &Store, stored: &mut StoredAlert) -> anyhow::Result<()> {
-    if let Some(incident) = store.incident(stored.incident.id)? {
-        stored.incident = incident;
+    if let Subject::Incident(known) = &mut stored.subject
+        && let Some(incident) = store.incident(known.id)?
+    {
+        **known = incident;
     }
     Ok(())
 }

@@ -26,11 +26,13 @@ use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
 use tokenwatch_network::Tables;
 use tokenwatch_respond::ResponsePolicy;
+use tokenwatch_respond::spend::alarm::AlarmRules;
 use tokenwatch_telemetry::metrics::{BuildInfo, Metrics};
 use tokio::sync::watch;
 
 use crate::adapters::StoreRecords;
-use crate::alerts::{Desk, deliver};
+use crate::alerts::Desk;
+use crate::billing::Meter;
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
@@ -40,8 +42,10 @@ use crate::sockets::{self, Sockets};
 use crate::state::{self, State};
 
 mod admin;
+mod telling;
 
 use admin::{Beside, local_token, report_journal, start_admin};
+use telling::Telling;
 
 /// What differs between a server and a demo.
 pub(crate) struct AppParts {
@@ -66,7 +70,7 @@ pub(crate) struct App {
     admin: Option<(watch::Sender<bool>, JoinHandle<std::io::Result<()>>)>,
     responder: (Arc<ResponderHandle>, JoinHandle<()>),
     keeper: (Sender<Keep>, JoinHandle<anyhow::Result<()>>),
-    alerts: deliver::Handle,
+    telling: Telling,
     offer: Option<Offer>,
 }
 
@@ -110,21 +114,18 @@ impl App {
         let sockets = sockets::open(dir, &config, listeners, state.running(), has_admin)?;
         let records: Arc<dyn Records> = Arc::new(StoreRecords(state.store.clone()));
         let shape_key = state::shape_key(&state.store, &random)?;
-        let settings = build::settings(&config, shape_key, &[])?;
         let tables: Box<dyn AddressFacts> = Box::new(build::address_tables(&config)?);
         let (handle, queue) = responder::channel();
+        let meter = Arc::new(Meter::new(Arc::new(state.handle())));
         let ports = Ports {
             clock: clock.clone(),
             random: random.clone(),
-            events: Arc::new(state.handle()),
+            events: meter.clone(),
             states: Arc::new(state.store.clone()),
             addresses: Arc::new(ArcSwap::from_pointee(tables)),
             findings: handle.clone(),
         };
-        let engine = Engine::new(build::engine_config(&config), FleetPriors::shipped());
-        let mut gateway = Gateway::new(engine, settings, ports, Arc::new(Metrics::new(&BUILD)));
-        state.set_epoch(gateway.live.follow(state.epoch_before()));
-        let gateway = Arc::new(gateway);
+        let gateway = make_gateway(&config, shape_key, ports, &mut state)?;
         let follower = Follower::load(
             records.clone(),
             gateway.clone(),
@@ -135,14 +136,7 @@ impl App {
         tracing::info!(keys = gateway.live.totals().keys, replayed = taken.records, "state is loaded");
         follower.catch_up(state.feedback_told())?;
         let in_force = InForce::of(&config, state::links_key(&state.store, random.as_ref())?);
-        let alerts = deliver::start(deliver::Parts {
-            dir: dir.to_owned(),
-            store: state.store.clone(),
-            clock: clock.clone(),
-            random: random.clone(),
-            metrics: gateway.metrics.clone(),
-            desk: in_force.desk.clone(),
-        })?;
+        let telling = Telling::start(dir, &state, &gateway, &in_force, &meter, (&clock, &random))?;
         let manager = Manager { records: records.clone(), clock, random: random.clone() };
         let parts = ResponderParts { records, random, policy: in_force.policy.clone(), watcher };
         let responder = responder::start(gateway.clone(), handle.clone(), queue, parts)?;
@@ -159,8 +153,8 @@ impl App {
         state.take_over()?;
         let (journal, store) = (state.handle(), state.store.clone());
         let config::Admin { hosts, origins, .. } = config.admin.clone();
-        let kept =
-            Kept { gateway: gateway.clone(), follower, state, config, shape_key, in_force: in_force.clone() };
+        let ours = (gateway.clone(), in_force.clone());
+        let kept = Kept { gateway: ours.0, follower, state, config, shape_key, in_force: ours.1, meter };
         let keeper = start_keeper(kept, checkpoints)?;
         let admin = sockets
             .admin
@@ -173,7 +167,7 @@ impl App {
             })
             .transpose()?;
         let responder = (handle, responder);
-        Ok(Self { gateway, address, admin_address, workers, admin, responder, keeper, alerts, offer })
+        Ok(Self { gateway, address, admin_address, workers, admin, responder, keeper, telling, offer })
     }
 
     /// What a later server is offered; `None` when it was taken before, or there is no door.
@@ -218,7 +212,7 @@ impl App {
         let (handle, thread) = self.responder;
         handle.stop();
         let _ = thread.join();
-        self.alerts.stop();
+        self.telling.stop();
         let (keeper, thread) = self.keeper;
         let _ = keeper.send(Keep::Stop);
         match thread.join() {
@@ -226,6 +220,20 @@ impl App {
             Err(_) => anyhow::bail!("the keeper's thread ended with a panic"),
         }
     }
+}
+
+/// A gateway that begins after the server before it, and knows nothing yet.
+fn make_gateway(
+    config: &Config,
+    shape_key: [u8; 16],
+    ports: Ports,
+    state: &mut State,
+) -> anyhow::Result<Arc<Gateway>> {
+    let settings = build::settings(config, shape_key, &[])?;
+    let engine = Engine::new(build::engine_config(config), FleetPriors::shipped());
+    let mut gateway = Gateway::new(engine, settings, ports, Arc::new(Metrics::new(&BUILD)));
+    state.set_epoch(gateway.live.follow(state.epoch_before()));
+    Ok(Arc::new(gateway))
 }
 
 /// Without a door the server works all the same; only the next one can not take over while it runs.
@@ -262,6 +270,7 @@ struct Keeper {
     /// Seals and prunes on a thread of its own: that may take long, and nothing waits for it.
     archivist: Option<JoinHandle<()>>,
     in_force: InForce,
+    meter: Arc<Meter>,
 }
 
 /// What of the configuration others look at, as in force.
@@ -272,6 +281,8 @@ struct InForce {
     defaults: Arc<ArcSwap<Policy>>,
     /// Who is told of incidents.
     desk: Arc<ArcSwap<Desk>>,
+    /// When billing alarms are raised.
+    billing: Arc<ArcSwap<AlarmRules>>,
     /// What signs links.
     links_key: [u8; 32],
 }
@@ -282,6 +293,7 @@ impl InForce {
             policy: Arc::new(ArcSwap::from_pointee(config.containment.clone())),
             defaults: Arc::new(ArcSwap::from_pointee(config.defaults.clone())),
             desk: Arc::new(ArcSwap::from_pointee(Desk::new(config, Some(&links_key)))),
+            billing: Arc::new(ArcSwap::from_pointee(config.alerts.billing.clone())),
             links_key,
         }
     }
@@ -289,6 +301,7 @@ impl InForce {
     fn put(&self, config: &Config) {
         self.policy.store(Arc::new(config.containment.clone()));
         self.defaults.store(Arc::new(config.defaults.clone()));
+        self.billing.store(Arc::new(config.alerts.billing.clone()));
         self.desk.store(Arc::new(Desk::new(config, Some(&self.links_key))));
     }
 }
@@ -301,13 +314,14 @@ struct Kept {
     config: Config,
     shape_key: [u8; 16],
     in_force: InForce,
+    meter: Arc<Meter>,
 }
 
 fn start_keeper(
     kept: Kept,
     checkpoints: Option<Box<dyn CheckpointWriter>>,
 ) -> anyhow::Result<(Sender<Keep>, JoinHandle<anyhow::Result<()>>)> {
-    let Kept { gateway, follower, state, config, shape_key, in_force } = kept;
+    let Kept { gateway, follower, state, config, shape_key, in_force, meter } = kept;
     let saver = Saver {
         gateway: gateway.clone(),
         journal: state.handle(),
@@ -329,6 +343,7 @@ fn start_keeper(
         rebuilder,
         archivist: None,
         in_force,
+        meter,
     };
     let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.run())?;
     Ok((tell, thread))
@@ -347,7 +362,7 @@ impl Keeper {
                 Ok(Keep::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
             log_failure("following the store", self.follower.poll().map(drop));
-            log_failure("following the journal", self.state.take_in(&self.gateway).map(drop));
+            log_failure("following the journal", self.take_in());
             report_journal(&self.state.handle(), &self.gateway.metrics);
             let retention = self.config.storage.retention_days;
             self.rebuilder.tend(&self.gateway, &self.state.store, self.state.handle(), retention);
@@ -374,6 +389,13 @@ impl Keeper {
         self.saver.end();
         self.rebuilder.end();
         closed
+    }
+
+    fn take_in(&mut self) -> anyhow::Result<()> {
+        if self.state.take_in(&self.gateway)?.records > 0 {
+            self.meter.note_others();
+        }
+        Ok(())
     }
 
     fn reconfigure(&mut self, config: Config, tables: Tables) {

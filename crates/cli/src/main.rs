@@ -8,6 +8,7 @@ mod adapters;
 mod admin_api;
 mod alerts;
 mod app;
+mod billing;
 mod build;
 mod commands;
 mod config;

@@ -138,6 +138,11 @@ impl State {
         self.place.epoch = epoch;
     }
 
+    /// Where this server stands in the row of servers: the upper half of its events' ordinals.
+    pub(crate) const fn epoch(&self) -> u32 {
+        self.place.epoch
+    }
+
     /// This server's place, for who saves checkpoints.
     pub(crate) fn place(&self) -> Place {
         self.place.clone()

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{Delivery, DeliveryState, Message, StoredAlert};
+use tokenwatch_model::alert::{
+    AlertCause, Delivery, DeliveryState, Message, StoredAlert, Subject, SubjectId,
+};
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::id::IncidentId;
 use tokenwatch_model::key::Key;
@@ -129,24 +131,43 @@ pub struct Tried {
     pub error: Option<String>,
 }
 
+/// What deliveries are about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'a> {
+    /// Id of an incident.
+    pub incident: Option<&'a str>,
+    /// Id of a billing alarm.
+    pub alarm: Option<&'a str>,
+}
+
+fn as_invalid(field: &'static str, error: RecordsError) -> RecordsError {
+    match error {
+        RecordsError::Missing(text) => invalid(field, text),
+        error => error,
+    }
+}
+
 impl Manager {
-    /// Deliveries, latest first, at most `limit`; only those that wait unless `all`, only of an incident when it is named.
+    /// Deliveries, latest first, at most `limit`; only those that wait unless `all`, only about an incident or a billing
+    /// alarm when it is named.
     ///
     /// # Errors
     ///
-    /// When there is no such incident, or the store does not answer.
-    pub fn deliveries(
-        &self,
-        all: bool,
-        incident: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Delivery>, RecordsError> {
-        let incident = match incident.map(|id| self.case(id)).transpose() {
-            Ok(case) => case.map(|case| case.incident.id),
-            Err(RecordsError::Missing(text)) => return Err(invalid("incident", text)),
-            Err(error) => return Err(error),
+    /// When there is no such incident or alarm, both are named, or the store does not answer.
+    pub fn deliveries(&self, all: bool, about: Named<'_>, limit: u32) -> Result<Vec<Delivery>, RecordsError> {
+        let found = match about {
+            Named { incident: None, alarm: None } => Ok(None),
+            Named { incident: Some(id), alarm: None } => {
+                let case = self.case(id).map_err(|error| as_invalid("incident", error))?;
+                Ok(Some(SubjectId::Incident(case.incident.id)))
+            }
+            Named { incident: None, alarm: Some(id) } => {
+                let alarm = self.find_alarm(id).map_err(|error| as_invalid("alarm", error))?;
+                Ok(Some(SubjectId::Alarm(alarm.id)))
+            }
+            Named { .. } => Err(invalid("alarm", "name an incident or an alarm, not both")),
         };
-        self.records.deliveries(all, incident, limit)
+        self.records.deliveries(all, found?, limit)
     }
 
     /// A delivery by its number.
@@ -261,7 +282,9 @@ impl Manager {
         let to = resolve(&host.ways(), &spec.name, owner.as_ref())?;
         let now = self.clock.now();
         let id = IncidentId::from_bits(self.random.next_u64());
-        let (stored, no_key) = rehearsal(id, &spec.name, who, now);
+        let (incident, no_key) = rehearsal(id, &spec.name, who, now);
+        let subject = Subject::Incident(Box::new(incident));
+        let stored = StoredAlert { sequence: 0, time: now, cause: AlertCause::Test, subject };
         let detail = json!({ "key": key.as_ref().map(|key| key.id), "to": &to });
         let audit = vec![entry(now, who, "alert.test", &spec.name, &detail)];
         // Before it is sent: what leaves is in the audit log whatever happens.
@@ -281,7 +304,7 @@ fn waits_not(delivery: &Delivery) -> RecordsError {
 }
 
 /// Until when; a time that is not to come ends a snooze, and only no seconds at all mean that.
-fn check_snooze(spec: &SnoozeSpec, now: Timestamp) -> Result<Timestamp, RecordsError> {
+pub(crate) fn check_snooze(spec: &SnoozeSpec, now: Timestamp) -> Result<Timestamp, RecordsError> {
     let (field, until) = match (spec.until, spec.seconds) {
         (Some(until), None) if until <= now => {
             let text =
@@ -325,7 +348,7 @@ fn resolve(ways: &Ways, name: &SmolStr, owner: Option<&Owner>) -> Result<Vec<Smo
     Err(invalid("name", format!("no route or destination is named {name:?}; there are: {there_are}")))
 }
 
-fn entry(
+pub(crate) fn entry(
     time: Timestamp,
     who: &str,
     action: &'static str,

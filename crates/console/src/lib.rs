@@ -10,6 +10,7 @@ pub mod admins;
 pub mod alarms;
 pub mod alerts;
 pub mod api;
+pub mod billing;
 pub mod cases;
 pub mod drills;
 pub mod follow;

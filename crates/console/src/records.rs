@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::Delivery;
+use tokenwatch_model::alarm::{Alarm, Spender};
+use tokenwatch_model::alert::{Delivery, SubjectId};
 use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
+use tokenwatch_model::id::{AlarmId, ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
@@ -176,12 +177,12 @@ pub trait Records: Send + Sync {
     fn suppressed(&self, key: Option<KeyId>, limit: u32) -> Result<Vec<SuppressedAlert>, RecordsError>;
     /// Records a suppressed alert.
     fn push_suppressed(&self, alert: &SuppressedAlert) -> Result<(), RecordsError>;
-    /// Deliveries of alerts, latest first, at most `limit`; only those that wait unless `all`, only of an incident when one is
-    /// named.
+    /// Deliveries of alerts, latest first, at most `limit`; only those that wait unless `all`, only about one incident or
+    /// alarm when one is named.
     fn deliveries(
         &self,
         all: bool,
-        incident: Option<IncidentId>,
+        subject: Option<SubjectId>,
         limit: u32,
     ) -> Result<Vec<Delivery>, RecordsError>;
     /// One delivery.
@@ -197,6 +198,17 @@ pub trait Records: Send + Sync {
     fn drop_delivery(&self, id: u64, now: Timestamp, entry: &AuditEntry) -> Result<bool, RecordsError>;
     /// Keeps an incident's alerts back until a time; one that is over ends a snooze.
     fn snooze(&self, incident: IncidentId, until: Timestamp, entry: &AuditEntry) -> Result<(), RecordsError>;
+    /// Billing alarms, latest first, at most `limit`.
+    fn alarms(&self, limit: u32) -> Result<Vec<Alarm>, RecordsError>;
+    /// One billing alarm.
+    fn alarm(&self, id: AlarmId) -> Result<Option<Alarm>, RecordsError>;
+    /// Has no billing alarm raised about a spender before a time; one that is over ends that.
+    fn snooze_spender(
+        &self,
+        spender: &Spender,
+        until: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<(), RecordsError>;
     /// The latest audit rows, newest first.
     fn audit_latest(&self, limit: u32) -> Result<Vec<AuditRow>, RecordsError>;
     /// Rows changed since a revision.

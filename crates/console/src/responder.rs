@@ -3,7 +3,7 @@
 //! A thread of its own: it reads and writes the store, which may block. The engine refuses the thief's
 //! requests by itself meanwhile, so nothing depends on how long a transaction takes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokenwatch_gateway::{FindingSink, Gateway};
 use tokenwatch_model::drill::{Drill, DrillEnd};
 use tokenwatch_model::finding::Finding;
-use tokenwatch_model::id::KeyId;
+use tokenwatch_model::id::{ContainmentId, KeyId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::suppression::SuppressedAlert;
@@ -56,7 +56,21 @@ enum Message {
 /// The gateway's end: hands findings over without blocking.
 pub struct ResponderHandle {
     queue: SyncSender<Message>,
-    refused: Mutex<HashMap<KeyId, u64>>,
+    refused: Mutex<HashMap<KeyId, Refused>>,
+}
+
+/// Requests that were refused because of a theft, and the containments that they were in.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    met: BTreeSet<ContainmentId>,
+}
+
+impl Refused {
+    fn add(&mut self, count: u64, met: impl IntoIterator<Item = ContainmentId>) {
+        self.count = self.count.saturating_add(count);
+        self.met.extend(met);
+    }
 }
 
 impl FindingSink for ResponderHandle {
@@ -80,8 +94,8 @@ impl FindingSink for ResponderHandle {
         }
     }
 
-    fn contained(&self, key: KeyId) {
-        *self.refused.lock().entry(key).or_default() += 1;
+    fn contained(&self, key: KeyId, met: &[ContainmentId]) {
+        self.refused.lock().entry(key).or_default().add(1, met.iter().copied());
     }
 }
 
@@ -278,10 +292,10 @@ impl Responder {
     /// Adds the refused requests of contained contexts to their incidents.
     fn count_refused(&mut self) {
         let counts = std::mem::take(&mut *self.handle.refused.lock());
-        for (key, count) in counts {
-            if let Err(error) = self.add_refused(key, count) {
+        for (key, refused) in counts {
+            if let Err(error) = self.add_refused(key, &refused) {
                 if matches!(error, RecordsError::Conflict(_)) {
-                    *self.handle.refused.lock().entry(key).or_default() += count;
+                    self.handle.refused.lock().entry(key).or_default().add(refused.count, refused.met);
                 } else {
                     tracing::warn!(key.id = %key, %error, "refused requests could not be added to the incident");
                 }
@@ -320,10 +334,11 @@ impl Responder {
         }
     }
 
-    fn add_refused(&self, key: KeyId, count: u64) -> Result<(), RecordsError> {
+    fn add_refused(&self, key: KeyId, refused: &Refused) -> Result<(), RecordsError> {
         let incidents = self.parts.records.incidents(true, Some(key), 1)?;
         let Some(mut incident) = incidents.into_iter().next() else { return Ok(()) };
-        tokenwatch_respond::incident::count_refused(&mut incident, count, self.gateway.now());
+        let met: Vec<ContainmentId> = refused.met.iter().copied().collect();
+        tokenwatch_respond::incident::count_refused(&mut incident, refused.count, &met, self.gateway.now());
         self.parts.records.apply(&Effects { incident: Some(incident), ..Effects::default() })
     }
 }

@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokenwatch_detect::Engine;
 use tokenwatch_model::finding::{Feedback, Finding};
-use tokenwatch_model::id::{KeyId, RequestId};
+use tokenwatch_model::id::{ContainmentId, KeyId, RequestId};
 use tokenwatch_model::network::AddressFacts;
 use tokenwatch_model::outcome::Refusal;
 use tokenwatch_model::ports::{Clock, EventSink, Random, StateSource};
@@ -49,8 +49,9 @@ pub trait FindingSink: Send + Sync {
     /// Hands over a finding that a suppression silenced: it is recorded, and nobody is told.
     fn suppressed(&self, alert: SuppressedAlert);
 
-    /// Counts a request that a containment of this key refused.
-    fn contained(&self, key: KeyId);
+    /// Counts a request of this key that was refused because of a theft. `met` are the containments in force that it was
+    /// in: one that was judged may be in none.
+    fn contained(&self, key: KeyId, met: &[ContainmentId]);
 }
 
 /// The data plane.

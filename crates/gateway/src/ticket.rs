@@ -10,7 +10,7 @@ use tokenwatch_model::account::Reservation;
 use tokenwatch_model::client::Client;
 use tokenwatch_model::context::{RequestContext, Shape, Source};
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
-use tokenwatch_model::id::RequestId;
+use tokenwatch_model::id::{ContainmentId, RequestId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Cut, Outcome};
 use tokenwatch_model::provider::{Dialect, Endpoint};
@@ -224,7 +224,7 @@ fn close(ticket: &Ticket, open: Open, outcome: Outcome, consumed: Consumed) {
         return;
     }
     RequestEnded { event: &event, dialect: Some(open.dialect) }.emit(&gateway.metrics);
-    let contained = matches!(outcome, Outcome::Refused(refusal) if refusal.is_containment());
+    let met = met_by(&gateway.live, &event);
     let key = event.request.key;
     let (findings, taken) = if event.request.key == UsageEvent::NO_KEY {
         (Vec::new(), gateway.ports.events.push(JournalRecord::Usage(event)))
@@ -234,12 +234,18 @@ fn close(ticket: &Ticket, open: Open, outcome: Outcome, consumed: Consumed) {
     if !taken {
         EventsDropped { count: 1, now: gateway.now() }.emit(&gateway.metrics);
     }
-    if contained {
-        gateway.ports.findings.contained(key);
+    if let Some(met) = met {
+        gateway.ports.findings.contained(key, &met);
     }
     for found in findings {
         found.tell(&gateway.metrics, gateway.ports.findings.as_ref());
     }
+}
+
+/// The containments that a request was in, where it was refused because of a theft.
+fn met_by(live: &Live, event: &UsageEvent) -> Option<Vec<ContainmentId>> {
+    let contained = matches!(event.outcome, Outcome::Refused(refusal) if refusal.is_containment());
+    contained.then(|| live.met_by(&event.request))
 }
 
 /// The end of a drill's request: what it showed is acted on, and nothing else remembers it.
@@ -250,10 +256,10 @@ fn close_rehearsed(ticket: &Ticket, event: UsageEvent, reservation: Option<Reser
     if key == UsageEvent::NO_KEY {
         return;
     }
-    let contained = matches!(event.outcome, Outcome::Refused(refusal) if refusal.is_containment());
+    let met = met_by(ticket.live(), &event);
     let (findings, _) = ticket.live().finish(event, reservation, &Nowhere);
-    if contained {
-        gateway.ports.findings.contained(key);
+    if let Some(met) = met {
+        gateway.ports.findings.contained(key, &met);
     }
     findings.into_iter().for_each(|found| found.rehearse(gateway.ports.findings.as_ref()));
 }

@@ -1,12 +1,18 @@
-//! Alerts on their way to people: what happened to an incident, to whom it must be sent, and the rendered message.
+//! Alerts on their way to people: what happened to an incident or that a billing alarm was raised, to whom it must be sent,
+//! and the rendered message.
 //!
-//! An alert is written in the transaction that changed its incident. A delivery is one alert for one destination; it
+//! An alert is written in the transaction that changed its incident or raised its alarm. A delivery is one alert for one destination; it
 //! is pending until a receiver took it or a person dropped it, and never given up.
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::id::IncidentId;
+use crate::alarm::Alarm;
+use crate::finding::Severity;
+use crate::id::{AlarmId, IncidentId, ParseIdError};
 use crate::incident::Incident;
 use crate::time::Timestamp;
 
@@ -14,7 +20,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertCause {
-    /// It was opened.
+    /// It was opened, or raised.
     Opened,
     /// It got worse, or something was put in force or taken back.
     Updated,
@@ -61,8 +67,91 @@ impl AlertCause {
     }
 }
 
-/// An alert as it is kept: the incident as it was right after what happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What an alert is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// An incident, as it was right after what happened.
+    Incident(Box<Incident>),
+    /// A billing alarm.
+    Alarm(Box<Alarm>),
+}
+
+impl Subject {
+    /// Its id.
+    pub fn id(&self) -> SubjectId {
+        match self {
+            Self::Incident(incident) => SubjectId::Incident(incident.id),
+            Self::Alarm(alarm) => SubjectId::Alarm(alarm.id),
+        }
+    }
+
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Incident(incident) => incident.severity,
+            Self::Alarm(alarm) => alarm.kind.severity(),
+        }
+    }
+
+    /// The incident, if it is one.
+    pub fn incident(&self) -> Option<&Incident> {
+        match self {
+            Self::Incident(incident) => Some(incident),
+            Self::Alarm(_) => None,
+        }
+    }
+}
+
+/// The id of what an alert is about. In JSON a member of its own name: `"incident": "inc_…"` or `"alarm": "alm_…"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectId {
+    /// An incident.
+    Incident(IncidentId),
+    /// A billing alarm.
+    Alarm(AlarmId),
+}
+
+impl SubjectId {
+    /// The word on disk: `incident` or `alarm`.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Incident(_) => "incident",
+            Self::Alarm(_) => "alarm",
+        }
+    }
+
+    /// The 60 bits of the id.
+    pub const fn bits(self) -> u64 {
+        match self {
+            Self::Incident(id) => id.bits(),
+            Self::Alarm(id) => id.bits(),
+        }
+    }
+}
+
+impl fmt::Display for SubjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incident(id) => id.fmt(f),
+            Self::Alarm(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for SubjectId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text.starts_with(AlarmId::PREFIX) {
+            return text.parse().map(Self::Alarm);
+        }
+        text.parse().map(Self::Incident)
+    }
+}
+
+/// An alert as it is kept.
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoredAlert {
     /// Position among all alerts, given by the store; 0 before.
     pub sequence: u64,
@@ -70,8 +159,8 @@ pub struct StoredAlert {
     pub time: Timestamp,
     /// What happened.
     pub cause: AlertCause,
-    /// The incident, right after.
-    pub incident: Incident,
+    /// What it is about, as it was then.
+    pub subject: Subject,
 }
 
 /// What became of a delivery.
@@ -82,7 +171,7 @@ pub enum DeliveryState {
     Pending,
     /// The receiver took it.
     Sent,
-    /// A later one of the same incident, which says all of it, was sent in its place.
+    /// A later one about the same, which says all of it, was sent in its place.
     Merged,
     /// An escalation that was not needed any more.
     Needless,
@@ -110,8 +199,9 @@ pub struct Delivery {
     pub id: u64,
     /// The alert.
     pub sequence: u64,
-    /// Its incident.
-    pub incident: IncidentId,
+    /// What the alert is about.
+    #[serde(flatten)]
+    pub subject: SubjectId,
     /// Name of the destination.
     pub destination: SmolStr,
     /// Name of the route that led there.
@@ -209,6 +299,10 @@ mod tests {
         use DeliveryState::{Dropped, Merged, Needless, Pending, Sent};
         for state in [Pending, Sent, Merged, Needless, Dropped] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        for id in [SubjectId::Incident(IncidentId::from_bits(7)), SubjectId::Alarm(AlarmId::from_bits(7))] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(serde_json::to_value(id).unwrap(), serde_json::json!({ id.kind(): id.to_string() }));
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Handling {
     pub automatic: Vec<ContainmentId>,
     /// When an actor was last found, or a request of the key last refused by a containment.
     pub last_seen: Option<Timestamp>,
+    /// Whom each containment last met; nothing for incidents of versions that kept only the time above.
+    pub sightings: Option<Sightings>,
     /// What was relaxed by itself, as it was before, oldest first.
     pub relaxed: Vec<Relaxed>,
     /// Steps of the runbook that people ticked off, in the order of ticking.
@@ -34,10 +36,61 @@ impl Handling {
         *self == Self::default()
     }
 
+    /// Notes that somebody was met at `time` by these containments; `is_placed` is false when it is not known which of
+    /// them would have met it.
+    pub fn see(&mut self, by: &[ContainmentId], is_placed: bool, time: Timestamp) {
+        // What an older version saw may have been anybody.
+        let before = Sightings { met: Vec::new(), unplaced: self.last_seen };
+        let sightings = self.sightings.get_or_insert(before);
+        self.last_seen = self.last_seen.max(Some(time));
+        if !is_placed {
+            sightings.unplaced = sightings.unplaced.max(Some(time));
+        }
+        for id in by {
+            let is_full = sightings.met.len() >= MET_MAX;
+            match sightings.met.iter_mut().find(|met| met.containment == *id) {
+                Some(met) => met.time = met.time.max(time),
+                None if !is_full => {
+                    sightings.met.push(Sighting { containment: *id, time });
+                }
+                None => sightings.unplaced = sightings.unplaced.max(Some(time)),
+            }
+        }
+    }
+
+    /// When one containment was last known to meet somebody, or could have.
+    pub fn met(&self, containment: ContainmentId) -> Option<Timestamp> {
+        let Some(sightings) = &self.sightings else { return self.last_seen };
+        let met = sightings.met.iter().find(|met| met.containment == containment).map(|met| met.time);
+        met.max(sightings.unplaced)
+    }
+
     /// What a person said of a step of the runbook.
     pub fn mark(&self, step: &str) -> Option<&StepMark> {
         self.steps.iter().find(|mark| mark.step == step)
     }
+}
+
+/// Containments of which it is kept whom they met; more than one incident can hold.
+const MET_MAX: usize = 256;
+
+/// Whom the containments of an incident last met.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sightings {
+    /// By containment.
+    pub met: Vec<Sighting>,
+    /// The last time that somebody was seen of whom it is not known which containment would meet them.
+    pub unplaced: Option<Timestamp>,
+}
+
+/// When a containment last met somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// The containment.
+    pub containment: ContainmentId,
+    /// When.
+    pub time: Timestamp,
 }
 
 /// A containment that was relaxed by itself.
@@ -103,6 +156,12 @@ mod tests {
     fn what_older_versions_did_not_keep_is_empty() {
         assert_eq!(serde_json::from_str::<Handling>("{}").unwrap(), Handling::default());
         assert!(Handling::default().is_empty());
+        // Whoever was seen then may be any of those who are contained.
+        let (one, other) = (ContainmentId::from_bits(1), ContainmentId::from_bits(2));
+        let mut old = Handling { last_seen: Some(Timestamp(7)), ..Handling::default() };
+        assert_eq!(old.met(one), Some(Timestamp(7)));
+        old.see(&[one], true, Timestamp(9));
+        assert_eq!((old.met(one), old.met(other)), (Some(Timestamp(9)), Some(Timestamp(7))));
         for says in [StepWord::Done, StepWord::Skipped] {
             assert_eq!(serde_json::to_value(says).unwrap(), says.name());
         }

@@ -158,6 +158,10 @@ short_id!(
     IncidentId, "inc_"
 );
 short_id!(
+    /// A billing alarm.
+    AlarmId, "alm_"
+);
+short_id!(
     /// A containment put on a key or one of its contexts.
     ContainmentId, "con_"
 );

@@ -8,6 +8,7 @@
 //! * A secret is a type without `Debug`, `Display` or `Serialize`; see [`secret`].
 
 pub mod account;
+pub mod alarm;
 pub mod alert;
 pub mod audit;
 pub mod client;

@@ -1,4 +1,4 @@
-//! What people are told of an incident: one value that every format is rendered from.
+//! What people are told of an incident or a billing alarm: one value that every format is rendered from.
 //!
 //! ```text
 //! effects of a change ──► stored alert ──decide──► deliveries ──pick──► Alert ──render──► message ──► receiver
@@ -9,12 +9,14 @@
 //! * No text leaves without [`mask::safe`]: no credential, control character or line break that a caller chose.
 //! * Every list and text has a limit, so that a message fits what its receiver takes.
 
+mod billing;
 pub mod mask;
 mod press;
 pub mod references;
 pub mod render;
 pub mod route;
 pub mod schedule;
+mod subject;
 
 use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
@@ -29,10 +31,12 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::{Timestamp, human_span};
 
+pub use self::billing::Background;
 use self::mask::safe;
 pub use self::press::{Approval, Link, NextStep, Press, approvable};
 use self::press::{links, next_step, what_to_press};
 use self::references::{Cites, References};
+pub use self::subject::{AboutAlarm, AboutDriver, AboutIncident, AboutSubject};
 use crate::incident::{tell, time_to_contain_us, time_to_detect_us};
 use crate::story::strongest;
 use crate::words::{clean, clock, count, grouped, key_name, odds, rarity};
@@ -62,20 +66,30 @@ pub struct Alert {
     pub headline: String,
     /// Whether it is a drill: nothing was stolen, and nobody has to do anything but see that this arrived.
     pub drill: bool,
-    /// The incident; its id is what alerts are grouped by.
-    pub incident: AboutIncident,
-    /// The key.
-    pub key: AboutKey,
-    /// Who answers for the key.
+    /// The incident or billing alarm; its id is what alerts are grouped by.
+    #[serde(flatten)]
+    pub subject: AboutSubject,
+    /// The key; of a billing alarm only where it is a key's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<AboutKey>,
+    /// Who answers for it.
     pub owner: Option<AboutOwner>,
     /// What happened, a sentence each.
     pub what_happened: Vec<String>,
-    /// How sure TokenWatch is, and why.
-    pub how_sure: HowSure,
+    /// Who spends it, a line each, dearest first; of billing alarms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub who_spends: Vec<String>,
+    /// What the month comes to, a sentence each; of billing alarms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub the_month: Vec<String>,
+    /// How sure TokenWatch is, and why; of incidents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how_sure: Option<HowSure>,
     /// What was done, a line each, oldest first.
     pub what_was_done: Vec<String>,
-    /// What it cost so far.
-    pub cost: Cost,
+    /// What it cost so far; of incidents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// Who called.
     pub sources: Vec<Source>,
     /// What to press, exactly.
@@ -86,35 +100,6 @@ pub struct Alert {
     pub links: Vec<Link>,
     /// The field's names for what happened.
     pub references: References,
-}
-
-/// The incident of an alert.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AboutIncident {
-    /// Id.
-    pub id: String,
-    /// State by name.
-    pub state: &'static str,
-    /// Severity by name.
-    pub severity: &'static str,
-    /// One line.
-    pub title: String,
-    /// When it was opened.
-    #[serde(serialize_with = "rfc3339")]
-    pub opened: Timestamp,
-    /// First request of the stranger, as far as it is known.
-    #[serde(serialize_with = "rfc3339")]
-    pub first_seen: Timestamp,
-    /// When it was first contained.
-    #[serde(serialize_with = "rfc3339_or_null")]
-    pub contained: Option<Timestamp>,
-    /// When it was closed.
-    #[serde(serialize_with = "rfc3339_or_null")]
-    pub closed: Option<Timestamp>,
-    /// How many findings it holds.
-    pub findings: u64,
-    /// The rule of the strongest one.
-    pub rule: String,
 }
 
 /// The key of an alert.
@@ -206,7 +191,7 @@ pub struct About<'a> {
 }
 
 /// An incident in which nothing happened, and a key that is none, to try the way to a destination with.
-pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (StoredAlert, Key) {
+pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (Incident, Key) {
     let mut incident = Incident {
         id,
         key: KeyId::from_bits(0),
@@ -250,7 +235,7 @@ pub fn rehearsal(id: IncidentId, what: &str, who: &str, now: Timestamp) -> (Stor
         rotation: None,
         revision: 0,
     };
-    (StoredAlert { sequence: 0, time: now, cause: AlertCause::Test, incident }, key)
+    (incident, key)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
@@ -267,10 +252,9 @@ fn rfc3339_or_null<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Re
 }
 
 impl Alert {
-    /// Makes an alert of what is stored. `cause` is the delivery's: it says more than the stored one when nobody
-    /// acknowledged it.
-    pub fn new(stored: &StoredAlert, cause: AlertCause, about: &About<'_>) -> Self {
-        let incident = &stored.incident;
+    /// Makes an alert of what is stored about an incident. `cause` is the delivery's: it says more than the stored one when
+    /// nobody acknowledged it.
+    pub fn new(stored: &StoredAlert, incident: &Incident, cause: AlertCause, about: &About<'_>) -> Self {
         let finding = strongest(&incident.findings);
         let suffix = if cause == AlertCause::Escalated { "-escalated" } else { "" };
         Self {
@@ -284,29 +268,35 @@ impl Alert {
                 false => headline(incident, cause),
             },
             drill: incident.drill,
-            incident: about_incident(incident, finding),
-            key: AboutKey {
-                id: about.key.id.to_string(),
-                name: safe(&key_name(about.key)),
-                environment: safe(&about.key.environment),
-                service: safe(&about.key.service),
-            },
-            owner: about.owner.map(|owner| AboutOwner {
-                name: safe(&owner.name),
-                on_call: safe(&owner.on_call),
-                channel: safe(&owner.channel),
-            }),
+            subject: AboutSubject::Incident(about_incident(incident, finding)),
+            key: Some(about_key(about.key)),
+            owner: about.owner.map(about_owner),
             what_happened: what_happened(incident),
-            how_sure: how_sure(finding),
+            who_spends: Vec::new(),
+            the_month: Vec::new(),
+            how_sure: Some(how_sure(finding)),
             what_was_done: what_was_done(incident),
-            cost: cost(incident),
+            cost: Some(cost(incident)),
             sources: sources(incident, about.containments),
-            what_to_press: what_to_press(stored, about.key, cause),
-            next_step: next_step(stored, about.steps),
+            what_to_press: what_to_press(incident, about.key, cause, stored.time),
+            next_step: next_step(incident, stored.time, about.steps),
             links: links(incident, about),
             references: references::of(incident.findings.iter().map(|f| f.rule.as_str()), about.cites),
         }
     }
+}
+
+fn about_key(key: &Key) -> AboutKey {
+    AboutKey {
+        id: key.id.to_string(),
+        name: safe(&key_name(key)),
+        environment: safe(&key.environment),
+        service: safe(&key.service),
+    }
+}
+
+fn about_owner(owner: &Owner) -> AboutOwner {
+    AboutOwner { name: safe(&owner.name), on_call: safe(&owner.on_call), channel: safe(&owner.channel) }
 }
 
 fn headline(incident: &Incident, cause: AlertCause) -> String {

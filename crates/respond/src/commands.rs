@@ -2,6 +2,7 @@
 
 use tokenwatch_model::containment::Action;
 use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::money::NanoUsd;
 
 /// Shows the whole story of an incident.
 pub fn show(id: IncidentId) -> String {
@@ -62,4 +63,39 @@ pub fn retire(key_name: &str) -> String {
 /// Says that somebody is on it, so that nobody else is called.
 pub fn acknowledge(id: IncidentId) -> String {
     format!("tokenwatch alert ack {id}")
+}
+
+/// Shows a key: who calls with it, its limits and what contains it.
+pub fn show_key(key_name: &str) -> String {
+    format!("tokenwatch key show {key_name}")
+}
+
+/// Holds a key to so many whole dollars a UTC day.
+pub fn budget_day(key_name: &str, day: NanoUsd) -> String {
+    format!("tokenwatch key edit {key_name} --budget-day {}", whole_dollars(day))
+}
+
+/// Holds a key to so many whole dollars a UTC month.
+pub fn budget_month(key_name: &str, month: NanoUsd) -> String {
+    format!("tokenwatch key edit {key_name} --budget-month {}", whole_dollars(month))
+}
+
+/// Dollars as an option takes them: rounded up, so that a budget is not below what it was made from.
+pub fn whole_dollars(amount: NanoUsd) -> u64 {
+    amount.dollars().ceil() as u64
+}
+
+/// Stops all of a key for some hours, because of what it spends.
+pub fn suspend_for_spend(key_name: &str) -> String {
+    format!("tokenwatch incident contain {key_name} --action suspend --reason \"its spend\" --for 4h")
+}
+
+/// Says what spend is over its limits now.
+pub fn check_spend() -> String {
+    "tokenwatch spend check".to_owned()
+}
+
+/// Raises no alarm about a spender for a day. `kind` is `key`, `owner` or `provider`.
+pub fn snooze_spender(kind: &str, name: &str) -> String {
+    format!("tokenwatch alert snooze --{kind} {name} --for 24h")
 }

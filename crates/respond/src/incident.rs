@@ -22,7 +22,7 @@ use tokenwatch_model::alert::AlertCause;
 use tokenwatch_model::containment::{Action, Containment};
 use tokenwatch_model::finding::{Feedback, Finding, Says, Severity};
 use tokenwatch_model::handling::Handling;
-use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::id::{ContainmentId, IncidentId};
 use tokenwatch_model::incident::{Incident, IncidentState, TimelineEntry};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::Timestamp;
@@ -146,7 +146,9 @@ pub(crate) fn take_finding(incident: &mut Incident, finding: &Finding, now: Time
             incident.actors.push(actor.id);
         }
     }
-    incident.handling.last_seen = incident.handling.last_seen.max(Some(finding.time));
+    // A finding that is kept says itself whose it is.
+    let is_placed = finding.actor.is_some() && incident.findings.len() < Incident::FINDINGS_MAX;
+    incident.handling.see(&[], is_placed, finding.time);
     incident.finding_count = incident.finding_count.saturating_add(1);
     if incident.findings.len() < Incident::FINDINGS_MAX {
         incident.findings.push(finding.clone());
@@ -253,10 +255,11 @@ pub fn count_forwarded(incident: &mut Incident, requests: u64, cost: NanoUsd) {
 }
 
 /// Counts requests of its actors that were refused after they were found. Closed incidents count on:
-/// containments outlive a resolved case, and what they keep out belongs to its story.
-pub fn count_refused(incident: &mut Incident, requests: u64, now: Timestamp) {
+/// containments outlive a resolved case, and what they keep out belongs to its story. `met` are the containments
+/// whose contexts the requests were in.
+pub fn count_refused(incident: &mut Incident, requests: u64, met: &[ContainmentId], now: Timestamp) {
     incident.requests_refused = incident.requests_refused.saturating_add(requests);
-    incident.handling.last_seen = incident.handling.last_seen.max(Some(now));
+    incident.handling.see(met, true, now);
     incident.revision = incident.revision.saturating_add(1);
 }
 

@@ -7,7 +7,9 @@
 //!        └── he comes back: the ladder again, twice as long ◄──┘
 //! ```
 //!
-//! Quiet is no finding about the incident and no request of the key that a containment refused.
+//! Each containment of a context has a quiet of its own: no finding about a stranger who could be in that context, and no
+//! refused request that was in it. So one context is let in again though another one of the same key is still being
+//! hammered. What is on the whole key waits until nobody comes to the key.
 //!
 //! Invariants:
 //! * Only what TokenWatch itself put in force is relaxed: never what a person ordered, approved or prolonged, never a
@@ -158,20 +160,20 @@ pub fn relax(policy: &ResponsePolicy, fading: &Fading<'_>) -> Option<Relaxation>
     if !may || !has_room || !incident.state.is_open() || incident.key != key.id {
         return None;
     }
-    let seen = incident.handling.last_seen?.max(incident.opened);
-    let relaxed = incident.handling.relaxed.last().map_or(seen, |relaxed| relaxed.time.max(seen));
-    if now.since(relaxed) < quiet_us {
-        return None;
-    }
-    let steps: Vec<Loosen> = fading
-        .containments
-        .iter()
-        .filter(|row| now.since(row.created) >= quiet_us && may_relax(fading, row))
+    incident.handling.last_seen?;
+    let is_quiet = |row: &&Containment| {
+        let relaxed = incident.handling.relaxed.iter().filter(|relaxed| relaxed.before.id == row.id);
+        let since = relaxed.map(|relaxed| relaxed.time).chain([row.created, last_met(incident, row)]).max();
+        since.is_some_and(|since| now.since(since) >= quiet_us)
+    };
+    let quiet = fading.containments.iter().filter(|row| may_relax(fading, row)).filter(is_quiet);
+    let quiet: Vec<&Containment> = quiet.collect();
+    // The one that was met last says for how long at least nobody came to any of them.
+    let seen = quiet.iter().map(|row| last_met(incident, row)).max()?;
+    let steps: Vec<Loosen> = quiet
+        .into_iter()
         .map(|row| Loosen { before: row.clone(), to: rung_below(&row.action, fading.normal) })
         .collect();
-    if steps.is_empty() {
-        return None;
-    }
     let reason = format!(
         "nobody came back for {}, since {}; {} of quiet is enough here",
         human_span(now.since(seen)),
@@ -179,6 +181,19 @@ pub fn relax(policy: &ResponsePolicy, fading: &Fading<'_>) -> Option<Relaxation>
         human_span(quiet_us)
     );
     Some(Relaxation { incident: incident.clone(), steps, reason, planned: now })
+}
+
+/// When somebody was last seen whom a containment meets, or would have met; the beginning of its incident when nobody was.
+fn last_met(incident: &Incident, row: &Containment) -> Timestamp {
+    let Some(context) = context_of(&row.action) else {
+        return incident.handling.last_seen.map_or(incident.opened, |seen| seen.max(incident.opened));
+    };
+    let found = incident.findings.iter().filter(|finding| {
+        let of = finding.actor.as_ref().map(|actor| &actor.context);
+        of.is_none_or(|of| overlap(of, context))
+    });
+    let found = found.map(|finding| finding.time).max();
+    found.max(incident.handling.met(row.id)).map_or(incident.opened, |seen| seen.max(incident.opened))
 }
 
 fn may_relax(fading: &Fading<'_>, row: &Containment) -> bool {

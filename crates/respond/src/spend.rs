@@ -8,6 +8,9 @@
 //! * A proposed budget is never below what was spent on any day, or in any 30 days, that it was made from.
 //! * Without a week of whole days nothing is proposed.
 
+pub mod alarm;
+pub mod ledger;
+
 use serde::Serialize;
 use tokenwatch_model::money::NanoUsd;
 
@@ -117,6 +120,11 @@ impl Proposal {
 
 /// Proposes budgets and thresholds; nothing without [`DAYS_MIN`] whole days, or when nothing was ever spent.
 pub fn propose(history: &History) -> Option<Proposal> {
+    propose_at(history, TIMES)
+}
+
+/// The same with thresholds at so many typical days, lowest first.
+pub fn propose_at(history: &History, times: [f64; 3]) -> Option<Proposal> {
     let days = &history.days;
     let dearest = days.iter().copied().max().unwrap_or_default();
     if days.len() < DAYS_MIN || dearest == NanoUsd::ZERO {
@@ -124,7 +132,7 @@ pub fn propose(history: &History) -> Option<Proposal> {
     }
     let typical = mean(days);
     let base = typical.dollars().max(TYPICAL_MIN);
-    let thresholds = TIMES.map(|times| {
+    let thresholds = times.map(|times| {
         let day = NanoUsd::from_dollars(base * times);
         Threshold { times, day, crossed: history.today > day }
     });

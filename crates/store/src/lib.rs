@@ -33,5 +33,5 @@ pub use self::journal::{
 };
 pub use self::store::{
     AdminRole, AdminToken, Applied, AuditFault, AuditReport, Batch, Change, Changes, Checkpoint,
-    IncidentFilter, NewDelivery, Options, Pending, Store, StoredAdminToken, StoredFeedback,
+    IncidentFilter, NewDelivery, Options, Pending, RaisedAlarm, Store, StoredAdminToken, StoredFeedback,
 };

@@ -5,6 +5,7 @@
 //! They learn of each other's writes by [`Store::data_version`] and [`Store::changes_since`].
 
 mod admin;
+mod alarms;
 mod alerts;
 mod audit;
 mod batch;
@@ -27,6 +28,7 @@ use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
 
 pub use self::admin::{AdminRole, AdminToken, StoredAdminToken};
+pub use self::alarms::RaisedAlarm;
 pub use self::alerts::{NewDelivery, Pending};
 pub use self::audit::{AuditFault, AuditReport};
 pub use self::batch::{Applied, Batch, Change};
@@ -48,6 +50,7 @@ const STATE: Schema = Schema {
         include_str!("store/alerts.sql"),
         include_str!("store/drills.sql"),
         include_str!("store/rotation.sql"),
+        include_str!("store/alarms.sql"),
     ],
 };
 /// `TWcp`: the checkpoint database.

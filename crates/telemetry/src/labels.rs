@@ -3,6 +3,7 @@
 //! A variant added to an enum of the model does not compile until it has a position here; a test checks
 //! that positions are dense and values distinct.
 
+use tokenwatch_model::alarm::AlarmKind;
 use tokenwatch_model::containment::Action;
 use tokenwatch_model::finding::{Decision, Severity, Tier};
 use tokenwatch_model::incident::IncidentState;
@@ -360,6 +361,22 @@ impl Label for Severity {
             Self::Medium => 1,
             Self::High => 2,
             Self::Critical => 3,
+        }
+    }
+}
+
+impl Label for AlarmKind {
+    const KEY: &'static str = "kind";
+    const VALUES: &'static [&'static str] =
+        &["day_low", "day_medium", "day_high", "month_forecast", "month_cap"];
+
+    fn position(self) -> usize {
+        match self {
+            Self::DayLow => 0,
+            Self::DayMedium => 1,
+            Self::DayHigh => 2,
+            Self::MonthForecast => 3,
+            Self::MonthCap => 4,
         }
     }
 }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::alarm::AlarmKind;
 use tokenwatch_model::finding::{Decision, Severity, Tier};
 use tokenwatch_model::incident::IncidentState;
 use tokenwatch_model::outcome::{Outcome, Refusal, UpstreamFailure};
@@ -226,6 +227,8 @@ pub struct AlertMetrics {
     pub pending: Gauges<()>,
     /// Age of the oldest of them, in microseconds.
     pub lag: Gauges<()>,
+    /// Billing alarms raised.
+    pub billing: Counters<(AlarmKind,)>,
 }
 
 impl AlertMetrics {
@@ -234,6 +237,7 @@ impl AlertMetrics {
             tries: b.counters("alert_tries", "Tries to send an alert to a receiver"),
             unrouted: b.counters("alerts_unrouted", "Alerts that no route led anywhere: nobody was told"),
             pending: b.gauges("alerts_pending", "Alerts that are due and no receiver took yet"),
+            billing: b.counters("billing_alarms", "Billing alarms raised, by what was crossed"),
             lag: b.add("alerts_lag", "seconds", ALERTS_LAG, Vec::new(), Gauges::new(1e6)),
         }
     }

@@ -1,6 +1,7 @@
 //! What is worth telling, each a struct that emits its log line and its metrics together, so that the two
 //! can not disagree and a test of the one is a test of the other.
 
+use tokenwatch_model::alarm::Alarm;
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Finding, Tier};
@@ -254,8 +255,8 @@ impl AlertTried<'_> {
 /// No route leads an alert anywhere.
 #[derive(Debug)]
 pub struct AlertUnrouted<'a> {
-    /// The incident.
-    pub incident: &'a str,
+    /// The incident or billing alarm.
+    pub subject: &'a str,
     /// What happened to it.
     pub cause: &'a str,
 }
@@ -265,9 +266,35 @@ impl AlertUnrouted<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.alerts.unrouted.inc(());
         tracing::warn!(
-            incident.id = self.incident,
+            alert.subject = self.subject,
             alert.cause = self.cause,
             "no route fits an alert: nobody is told; add an [[alerts.route]] without conditions at the end"
+        );
+    }
+}
+
+/// A billing alarm was raised.
+#[derive(Debug)]
+pub struct AlarmRaised<'a> {
+    /// The alarm.
+    pub alarm: &'a Alarm,
+}
+
+impl AlarmRaised<'_> {
+    /// Counts and logs it (level `warn`).
+    pub fn emit(&self, metrics: &Metrics) {
+        let Alarm { id, spender, name, kind, today, month, limit, .. } = self.alarm;
+        metrics.alerts.billing.inc((*kind,));
+        tracing::warn!(
+            alarm.id = %id,
+            alarm.kind = kind.name(),
+            %spender,
+            // A name is somebody's text: quoted, so that it forges no line.
+            name = ?name,
+            %today,
+            %month,
+            %limit,
+            "billing alarm"
         );
     }
 }

@@ -13,13 +13,13 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{AlertCause, Delivery, Failure, StoredAlert};
-use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::alert::{AlertCause, Delivery, Failure, StoredAlert, Subject, SubjectId};
 use tokenwatch_model::incident::IncidentState;
 use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::time::{DAY, MINUTE, SECOND, Timestamp};
@@ -31,7 +31,7 @@ use tokenwatch_telemetry::metrics::Metrics;
 use tokenwatch_telemetry::told::{AlertTried, AlertUnrouted};
 use tokio::sync::{mpsc, watch};
 
-use super::{Case, Desk, Sending, bring_up_to_date};
+use super::{Desk, Sending, Story, bring_up_to_date};
 
 /// How often the outbox is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -54,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) desk: Arc<ArcSwap<Desk>>,
+    /// Set while this server is the one that delivers.
+    pub(crate) is_teller: Arc<AtomicBool>,
 }
 
 /// A running deliverer.
@@ -84,13 +86,15 @@ async fn run(parts: Parts, mut stopped: watch::Receiver<bool>) {
         match lock(&parts.dir) {
             Ok(Some(lock)) => break lock,
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "nobody is told of incidents: {LOCK} can not be locked"),
+            Err(error) => tracing::error!(%error, "nobody is told of anything: {LOCK} can not be locked"),
         }
         tokio::select! {
             _ = stopped.changed() => return,
             () = tokio::time::sleep(LOOK_EVERY * 5) => {}
         }
     };
+    let is_teller = parts.is_teller.clone();
+    is_teller.store(true, Ordering::Relaxed);
     let (done, mut ended) = mpsc::unbounded_channel();
     let mut deliverer =
         Deliverer { parts, done, busy: HashSet::new(), holds: HashMap::new(), swept: Timestamp(0) };
@@ -115,6 +119,7 @@ async fn run(parts: Parts, mut stopped: watch::Receiver<bool>) {
     };
     // What is still under way then is sent again after the next start.
     let _ = tokio::time::timeout(END_WITHIN, last).await;
+    is_teller.store(false, Ordering::Relaxed);
     drop(lock);
 }
 
@@ -158,7 +163,8 @@ impl Deliverer {
             self.note_expired(now)?;
         }
         self.route(&desk, now)?;
-        let snoozes: HashMap<_, _> = self.parts.store.snoozes(now)?.into_iter().collect();
+        let snoozed = self.parts.store.snoozes(now)?.into_iter();
+        let snoozes: HashMap<_, _> = snoozed.map(|(id, until)| (SubjectId::Incident(id), until)).collect();
         for name in desk.destinations.keys() {
             let is_held = self.holds.get(name).is_some_and(|until| now < *until);
             if is_held || self.busy.contains(name) {
@@ -180,11 +186,11 @@ impl Deliverer {
         &mut self,
         name: &SmolStr,
         desk: &Desk,
-        snoozes: &HashMap<IncidentId, Timestamp>,
+        snoozes: &HashMap<SubjectId, Timestamp>,
         now: Timestamp,
     ) -> anyhow::Result<()> {
         let pending = self.parts.store.pending_deliveries(name, LOOK_MAX)?;
-        let Some(pick) = pick(&pending, |incident| snoozes.get(&incident).copied(), now) else {
+        let Some(pick) = pick(&pending, |subject| snoozes.get(&subject).copied(), now) else {
             return Ok(());
         };
         match pending.into_iter().find(|delivery| delivery.id == pick.id) {
@@ -193,16 +199,16 @@ impl Deliverer {
         }
     }
 
-    /// Decides who is told of new alerts, each incident's in order.
+    /// Decides who is told of new alerts, those about the same in order.
     fn route(&self, desk: &Desk, now: Timestamp) -> anyhow::Result<()> {
-        let mut stuck: HashSet<IncidentId> = HashSet::new();
+        let mut stuck: HashSet<SubjectId> = HashSet::new();
         for alert in self.parts.store.unrouted_alerts(LOOK_MAX)? {
-            let id = alert.incident.id;
+            let id = alert.subject.id();
             if stuck.contains(&id) {
                 continue;
             }
             if let Err(error) = self.route_one(desk, &alert, now) {
-                tracing::error!(incident.id = %id, error = format!("{error:#}"), "nobody is told of an alert yet");
+                tracing::error!(alert.subject = %id, error = format!("{error:#}"), "nobody is told of an alert yet");
                 stuck.insert(id);
             }
         }
@@ -211,12 +217,12 @@ impl Deliverer {
 
     fn route_one(&self, desk: &Desk, alert: &StoredAlert, now: Timestamp) -> anyhow::Result<()> {
         let store = &self.parts.store;
-        let case = Case::load(store, alert)?;
-        let before = store.deliveries_of(alert.incident.id)?;
-        let planned = desk.routing().decide(alert, &case.key, case.owner.as_ref(), &before, now);
+        let story = Story::load(store, &alert.subject)?;
+        let before = store.deliveries_of(alert.subject.id())?;
+        let planned = desk.routing().decide(alert, story.whose(), &before, now);
         if planned.is_empty() && !desk.routes.is_empty() {
-            let incident = alert.incident.id.to_string();
-            AlertUnrouted { incident: &incident, cause: alert.cause.name() }.emit(&self.parts.metrics);
+            let subject = alert.subject.id().to_string();
+            AlertUnrouted { subject: &subject, cause: alert.cause.name() }.emit(&self.parts.metrics);
         }
         let new = planned.into_iter().map(|planned| NewDelivery {
             destination: planned.destination,
@@ -240,7 +246,8 @@ impl Deliverer {
             // Older ones were told of before, and that is forgotten in time.
             if now.since(ended) < DAY {
                 let cause = AlertCause::Updated;
-                store.note_expired(&StoredAlert { sequence: 0, time: ended, cause, incident })?;
+                let subject = Subject::Incident(Box::new(incident));
+                store.note_expired(&StoredAlert { sequence: 0, time: ended, cause, subject })?;
             }
         }
         Ok(())
@@ -257,10 +264,10 @@ impl Deliverer {
         if delivery.cause == AlertCause::Escalated && !self.renew(&mut stored)? {
             return Ok(store.note_needless(delivery.id, now)?);
         }
-        let case = Case::load(store, &stored)?;
+        let story = Story::load(store, &stored.subject)?;
         let sending = Sending { now, links: Some(self.parts.random.as_ref()) };
         let to = (&delivery.destination, ready);
-        let (alert, message) = desk.render(to, &stored, delivery.cause, &case, &sending);
+        let (alert, message) = desk.render(to, &stored, delivery.cause, &story, &sending);
         let way = ready.way();
         self.busy.insert(delivery.destination.clone());
         let done = self.done.clone();
@@ -284,7 +291,8 @@ impl Deliverer {
     /// Brings an escalation's incident up to date; whether somebody still has to be called.
     fn renew(&self, stored: &mut StoredAlert) -> anyhow::Result<bool> {
         bring_up_to_date(&self.parts.store, stored)?;
-        Ok(stored.incident.state.is_open() && !is_acknowledged(&stored.incident))
+        let open = stored.subject.incident().filter(|incident| incident.state.is_open());
+        Ok(open.is_some_and(|incident| !is_acknowledged(incident)))
     }
 
     /// Records how a try ended.

@@ -10,7 +10,7 @@ use tokenwatch_model::alert::{AlertCause, Delivery, Message, StoredAlert};
 use tokenwatch_outside::{Destination, send};
 use tokenwatch_store::Store;
 
-use super::{Case, Desk, Sending, bring_up_to_date};
+use super::{Case, Desk, Sending, Story, bring_up_to_date};
 
 /// The desk as in force, and what alerts were made of.
 pub(crate) struct Host {
@@ -29,13 +29,15 @@ impl Host {
         if delivery.cause == AlertCause::Escalated {
             bring_up_to_date(&self.store, &mut stored)?;
         }
-        if self.store.key(stored.incident.key)?.is_none() {
+        if let Some(incident) = stored.subject.incident()
+            && self.store.key(incident.key)?.is_none()
+        {
             return Ok(None);
         }
-        let case = Case::load(&self.store, &stored)?;
+        let story = Story::load(&self.store, &stored.subject)?;
         let sending = Sending { now: stored.time, links: None };
         let to = (&delivery.destination, ready);
-        let (_, message) = desk.render(to, &stored, delivery.cause, &case, &sending);
+        let (_, message) = desk.render(to, &stored, delivery.cause, &story, &sending);
         Ok(Some(message.into()))
     }
 }
@@ -47,9 +49,7 @@ impl AlertHost for Host {
 
     fn send(&self, to: &[SmolStr], alert: &StoredAlert, stand_in: &StandIn) -> Vec<Result<(), String>> {
         let desk = self.desk.load();
-        let case =
-            Case { key: stand_in.key.clone(), owner: stand_in.owner.clone(), containments: Vec::new() };
-        let ready = to.iter().map(|name| addressed(&desk, name, alert, &case)).collect();
+        let ready = to.iter().map(|name| addressed(&desk, name, alert, stand_in)).collect();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(send_all(ready, alert)),
             Err(error) => to.iter().map(|_| Err(error.to_string())).collect(),
@@ -64,10 +64,13 @@ impl AlertHost for Host {
 type Addressed = anyhow::Result<(Destination, Message)>;
 
 /// The message for a destination, and the way there.
-fn addressed(desk: &Desk, name: &SmolStr, alert: &StoredAlert, case: &Case) -> Addressed {
+fn addressed(desk: &Desk, name: &SmolStr, alert: &StoredAlert, stand_in: &StandIn) -> Addressed {
     let ready = desk.destinations.get(name).context("no such destination")?;
+    let incident = alert.subject.incident().context("a test is about an incident")?;
+    let case = Case { key: stand_in.key.clone(), owner: stand_in.owner.clone(), containments: Vec::new() };
+    let story = Story::Incident(incident, Box::new(case));
     let sending = Sending { now: alert.time, links: None };
-    let (_, message) = desk.render((name, ready), alert, AlertCause::Test, case, &sending);
+    let (_, message) = desk.render((name, ready), alert, AlertCause::Test, &story, &sending);
     Ok((ready.way()?, message))
 }
 

@@ -1,10 +1,11 @@
-//! `tokenwatch alert`: who is told of incidents, whether it arrives, and what waits.
+//! `tokenwatch alert`: who is told of incidents and billing alarms, whether it arrives, and what waits.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokenwatch_console::alerts::{DeliveryOut, MessageOut, Snooze, SnoozeSpec, TestSpec, Tried};
+use tokenwatch_console::alerts::{DeliveryOut, MessageOut, Named, Snooze, SnoozeSpec, TestSpec, Tried};
+use tokenwatch_console::billing::{SpenderSnooze, SpenderSnoozeSpec};
 use tokenwatch_console::manage::Manager;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alert::{Delivery, DeliveryState};
@@ -29,6 +30,9 @@ pub(crate) enum Args {
         /// Only those about this incident
         #[arg(long, value_name = "ID")]
         incident: Option<String>,
+        /// Only those about this billing alarm
+        #[arg(long, value_name = "ID", conflicts_with = "incident")]
+        alarm: Option<String>,
     },
     /// Show one delivery and what it says
     Show {
@@ -48,10 +52,11 @@ pub(crate) enum Args {
         /// Id
         incident: String,
     },
-    /// Keep back everything about an incident for a while; nothing is lost, it comes afterwards
+    /// Keep back everything about an incident for a while: nothing is lost, it comes afterwards. Or raise no billing alarm
+    /// about a key, owner or provider meanwhile
     Snooze {
-        /// Id
-        incident: String,
+        #[command(flatten)]
+        whom: Whom,
         /// How long, such as 2h; 0s ends it
         #[arg(long, value_name = "SPAN", value_parser = super::key::parse_span_arg)]
         r#for: u64,
@@ -71,20 +76,40 @@ pub(crate) enum Args {
     },
 }
 
+/// What is snoozed.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whom {
+    /// Id of an incident
+    incident: Option<String>,
+    /// Name of a key: no alarm about its spend
+    #[arg(long, value_name = "NAME")]
+    key: Option<SmolStr>,
+    /// Name of an owner: no alarm about the spend of its keys together
+    #[arg(long, value_name = "NAME")]
+    owner: Option<SmolStr>,
+    /// Name of a provider: no alarm about the spend there
+    #[arg(long, value_name = "NAME")]
+    provider: Option<SmolStr>,
+}
+
 /// Most deliveries listed.
 const LIST_MAX: u32 = 1_000;
 
 pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     let manager = manager(common)?;
     match args {
-        Args::List { all, incident } => list(common, &manager, all, incident.as_deref())?,
+        Args::List { all, incident, alarm } => {
+            let about = Named { incident: incident.as_deref(), alarm: alarm.as_deref() };
+            list(common, &manager, all, about)?;
+        }
         Args::Show { delivery } => show(common, &manager, &delivery.to_string())?,
         Args::Test { name, key } => return test(common, &manager, &TestSpec { name, key }),
         Args::Ack { incident } => {
             manager.acknowledge(&incident, &who())?;
             output::say(&format!("{incident} is yours: nobody else is called"));
         }
-        Args::Snooze { incident, r#for } => snooze(&manager, &incident, r#for)?,
+        Args::Snooze { whom, r#for } => snooze(&manager, whom, r#for)?,
         Args::Retry { delivery } => {
             let count = match delivery {
                 Some(delivery) => manager.retry_delivery(&delivery.to_string(), &who()).map(|_| 1)?,
@@ -100,8 +125,8 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(common: &Common, manager: &Manager, all: bool, incident: Option<&str>) -> anyhow::Result<()> {
-    let deliveries = manager.deliveries(all, incident, LIST_MAX)?;
+fn list(common: &Common, manager: &Manager, all: bool, about: Named<'_>) -> anyhow::Result<()> {
+    let deliveries = manager.deliveries(all, about, LIST_MAX)?;
     if common.json {
         return output::json(&deliveries);
     }
@@ -115,7 +140,7 @@ fn list(common: &Common, manager: &Manager, all: bool, incident: Option<&str>) -
         vec![
             delivery.id.to_string(),
             state(delivery, now),
-            delivery.incident.to_string(),
+            delivery.subject.to_string(),
             delivery.cause.name().to_owned(),
             delivery.destination.to_string(),
             delivery.attempts.to_string(),
@@ -123,7 +148,7 @@ fn list(common: &Common, manager: &Manager, all: bool, incident: Option<&str>) -
         ]
     };
     let rows: Vec<Vec<String>> = deliveries.iter().map(row).collect();
-    output::line(&output::table(&["NR", "STATE", "INCIDENT", "WHAT", "TO", "TRIES", "LAST ERROR"], &rows));
+    output::line(&output::table(&["NR", "STATE", "ABOUT", "WHAT", "TO", "TRIES", "LAST ERROR"], &rows));
     Ok(())
 }
 
@@ -149,7 +174,7 @@ fn show(common: &Common, manager: &Manager, number: &str) -> anyhow::Result<()> 
     let DeliveryOut { delivery, message } = whole;
     let ended = delivery.ended.map_or_else(|| "not yet".to_owned(), clock);
     let facts = [
-        ("incident", delivery.incident.to_string()),
+        (delivery.subject.kind(), delivery.subject.to_string()),
         ("what", delivery.cause.name().to_owned()),
         ("to", format!("{} (route {})", delivery.destination, delivery.route)),
         ("state", delivery.state.name().to_owned()),
@@ -182,14 +207,30 @@ fn print_message(message: &MessageOut) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn snooze(manager: &Manager, incident: &str, span: u64) -> anyhow::Result<()> {
-    let spec = SnoozeSpec { until: None, seconds: Some(span.div_ceil(SECOND)) };
-    let Snooze { incident, until } = manager.snooze(incident, &spec, &who())?;
+fn snooze(manager: &Manager, whom: Whom, span: u64) -> anyhow::Result<()> {
+    let seconds = Some(span.div_ceil(SECOND));
+    let Whom { incident, key, owner, provider } = whom;
+    if let Some(incident) = incident {
+        let spec = SnoozeSpec { until: None, seconds };
+        let Snooze { incident, until } = manager.snooze(&incident, &spec, &who())?;
+        output::say(&match until {
+            Some(until) => {
+                format!("nothing about {incident} is sent before {}; then all of it", clock(until))
+            }
+            None => format!("what waits about {incident} is sent now"),
+        });
+        return Ok(());
+    }
+    let spec = SpenderSnoozeSpec { key, owner, provider, until: None, seconds };
+    let SpenderSnooze { spender, until } = manager.snooze_spender(&spec, &who())?;
     output::say(&match until {
         Some(until) => {
-            format!("nothing about {incident} is sent before {}; then all of it", clock(until))
+            format!(
+                "no alarm about the spend of {spender} before {}; what is over then is told then",
+                clock(until)
+            )
         }
-        None => format!("what waits about {incident} is sent now"),
+        None => format!("alarms about the spend of {spender} are raised again"),
     });
     Ok(())
 }

@@ -96,6 +96,12 @@ fn check_owners(common: &Common) -> Vec<String> {
     let uses = |name: &str| alerts.routes.iter().any(|route| route.to.iter().any(|to| to == name));
     let owners = open_store(&dir).and_then(|store| Ok(store.owners()?)).unwrap_or_default();
     let mut warnings = Vec::new();
+    let is_known = |name: &str| owners.iter().any(|owner| owner.name == name);
+    for name in alerts.billing.owner_caps.keys().filter(|name| !is_known(name)) {
+        warnings.push(format!(
+            "[alerts.billing] owner_caps: there is no owner {name:?}, so that cap caps nothing; `tokenwatch owner list` shows all"
+        ));
+    }
     for owner in owners {
         for (stands_for, names) in [(ON_CALL, &owner.on_call), (CHANNEL, &owner.channel)] {
             if uses(stands_for) && !alerts.destinations.contains_key(names) {

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tokenwatch_console::api::drills::{DrillList, DrillOut};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::DeliveryState;
+use tokenwatch_model::alert::{DeliveryState, SubjectId};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::IncidentId;
 use tokenwatch_model::key::{Key, Mode};
@@ -21,6 +21,7 @@ use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::time::{DAY, Timestamp};
 use tokenwatch_store::{Archive, Filter, Store};
 use tokenwatch_testkit::theft::Theft;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::manager;
 use crate::admin_api::{Server, url_of};
@@ -233,10 +234,12 @@ fn rehearse(common: &Common, args: &RunArgs) -> anyhow::Result<ExitCode> {
         thief_usd: 0.0,
         passed: false,
     };
+    // Heard from before the first drill starts until after the last, so that none is left behind.
+    let mut interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) })?;
     for (number, theft) in thefts.into_iter().enumerate() {
         let pages = args.page && number == 0;
         let bar = bar(theft);
-        let driven = runtime.block_on(driver.rehearse(theft, pages, &bar));
+        let driven = runtime.block_on(driver.rehearse(theft, pages, &bar, &mut interrupts));
         bar.finish_and_clear();
         let driven = driven.with_context(|| format!("the drill of {}", theft.name()))?;
         let rehearsed = judge(&store, theft, driven, pages)?;
@@ -273,7 +276,7 @@ fn judge(store: &Store, theft: Theft, driven: Driven, pages: bool) -> anyhow::Re
 fn paged(store: &Store, incident: IncidentId) -> anyhow::Result<Check> {
     let began = Instant::now();
     loop {
-        let deliveries = store.deliveries_of(incident)?;
+        let deliveries = store.deliveries_of(SubjectId::Incident(incident))?;
         let waiting: Vec<_> = deliveries.iter().filter(|d| d.state == DeliveryState::Pending).collect();
         if !deliveries.is_empty() && waiting.is_empty() {
             let mut to: Vec<&str> = deliveries.iter().map(|delivery| delivery.destination.as_str()).collect();

@@ -1,22 +1,26 @@
 //! `tokenwatch spend`: budgets and alarm thresholds proposed from what keys, owners and providers really spent, and what is
 //! over them now. Reads the state directory as it is and changes nothing.
 
-mod history;
-
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tokenwatch_console::manage::Manager;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::id::OwnerId;
+use tokenwatch_model::alarm::AlarmKind;
+use tokenwatch_model::key::{Key, Policy};
 use tokenwatch_model::limit::Budgets;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{DAY, Timestamp};
-use tokenwatch_respond::spend::{DAYS_MIN, History, Proposal, propose};
+use tokenwatch_respond::commands::whole_dollars;
+use tokenwatch_respond::spend::alarm::{AlarmRules, Crossed, crossed};
+use tokenwatch_respond::spend::ledger::{Calendar, KeySpend, Ledger, Spenders, Spent, Thefts, sum_up, total};
+use tokenwatch_respond::spend::{DAYS_MIN, History, Proposal, propose, propose_at};
 use tokenwatch_respond::words::{clean, count};
 
-use self::history::{KeySpend, Spent};
 use super::manager;
+use crate::billing::{self, INCIDENTS_MAX};
 use crate::load::load;
+use crate::state::open_store;
 use crate::{Common, output};
 
 /// `tokenwatch spend …`
@@ -65,21 +69,21 @@ struct Report {
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let manager = manager(common)?;
-    let defaults = load(common)?.config.defaults;
+    let config = load(common)?.config;
     let (Args::Propose { days } | Args::Check { days }) = *args;
     let now = manager.clock.now();
-    let spent = history::read(common, &manager, &defaults, u64::from(days), now)?;
-    if spent.unreadable > 0 {
+    let (spent, unreadable) = read(common, &manager, &config.defaults, u64::from(days), now)?;
+    if unreadable > 0 {
         output::say(&format!(
             "warning: {} could not be read and were passed over",
-            count(spent.unreadable, "file or row")
+            count(unreadable, "file or row")
         ));
     }
     let report = Report {
         from: Timestamp(spent.first_day * DAY),
         today: Timestamp(now.0 / DAY * DAY),
-        unreadable: spent.unreadable,
-        subjects: subjects(&spent),
+        unreadable,
+        subjects: subjects(&spent, &config.alerts.billing),
     };
     let is_over = report.subjects.iter().any(|subject| !subject.over.is_empty());
     let is_check = matches!(args, Args::Check { .. });
@@ -93,61 +97,83 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if is_check && is_over { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
-/// Keys by name, then owners, providers, and all together.
-fn subjects(spent: &Spent) -> Vec<Subject> {
-    let mut subjects: Vec<Subject> = spent.keys.iter().map(about_key).collect();
+/// Reads what was spent in so many whole days before today, and today; and how many files or rows could not be read.
+fn read(
+    common: &Common,
+    manager: &Manager,
+    defaults: &Policy,
+    days: u64,
+    now: Timestamp,
+) -> anyhow::Result<(Spent, u64)> {
+    let calendar = Calendar::new(days, now);
+    let store = open_store(&common.state_dir())?;
+    let mut ledger = Ledger::default();
+    let unreadable = billing::read(&store, calendar.from(), None, &mut ledger, &|| true)?;
+    let thefts = Thefts::of(&manager.incidents(false, None, INCIDENTS_MAX)?);
+    let keys: Vec<Key> = manager.records.keys()?.into_iter().map(|stored| stored.key).collect();
+    let owners = manager.records.owners()?;
+    let who = Spenders { keys: &keys, owners: &owners, defaults, thefts: &thefts };
+    Ok((sum_up(&[&ledger], calendar.from(), &calendar, &who), unreadable))
+}
+
+/// Keys, then owners, providers, and all together.
+fn subjects(spent: &Spent, rules: &AlarmRules) -> Vec<Subject> {
+    let mut subjects: Vec<Subject> = spent.keys.iter().map(|key| about_key(key, rules)).collect();
+    let by_owner = spent.by_owner();
     for (id, name) in &spent.owners {
-        subjects.push(about_owner(*id, name, &spent.keys));
+        subjects.push(about_owner(name, by_owner.get(id).map_or(&[], Vec::as_slice), rules));
     }
     for (name, history) in &spent.providers {
         let limit = |month| format!("set a monthly limit of {month} in the console of {}", clean(name));
-        subjects.push(about_sum("provider", name.clone(), history, limit));
+        let cap = rules.provider_caps.get(name).copied();
+        subjects.push(about_sum("provider", name.clone(), history, (rules, cap), limit));
     }
     let mut all = History::default();
     spent.keys.iter().for_each(|key| all.add(&key.history));
     let rule = |month: NanoUsd| {
         format!(
             "in tokenwatch.rules.yml, of the record tokenwatch:cost_usd:month_cap: expr: vector({})",
-            whole(month)
+            whole_dollars(month)
         )
     };
-    subjects.push(about_sum("all", SmolStr::new_static("all keys"), &all, rule));
+    subjects.push(about_sum("all", SmolStr::new_static("all keys"), &all, (rules, None), rule));
     subjects
 }
 
-fn about_key(key: &KeySpend) -> Subject {
-    let proposal = propose(&key.history);
+fn about_key(key: &KeySpend, rules: &AlarmRules) -> Subject {
+    let proposal = propose_at(&key.history, rules.multiples);
     let in_force = key.budgets;
     let mut adopt = Vec::new();
     if let Some(made) = &proposal {
-        let day = in_force.day.is_none().then(|| format!(" --budget-day {}", whole(made.budget_day)));
-        let month = in_force.month.is_none().then(|| format!(" --budget-month {}", whole(made.budget_month)));
-        if day.is_some() || month.is_some() {
-            let (day, month) = (day.unwrap_or_default(), month.unwrap_or_default());
+        let option = |name: &str, set: Option<NanoUsd>, made: NanoUsd| match set {
+            None => format!(" --budget-{name} {}", whole_dollars(made)),
+            Some(_) => String::new(),
+        };
+        let day = option("day", in_force.day, made.budget_day);
+        let month = option("month", in_force.month, made.budget_month);
+        if !day.is_empty() || !month.is_empty() {
             adopt.push(format!("tokenwatch key edit {}{day}{month}", clean(&key.name)));
         }
     }
-    let over = over(proposal.as_ref(), in_force.month);
+    let over = over(rules, &key.history, proposal.as_ref(), in_force.month);
     Subject { kind: "key", name: key.name.clone(), in_force: Some(in_force), proposal, adopt, over }
 }
 
 /// An owner's budgets are what each of its keys inherits, so they must hold the dearest of them.
-fn about_owner(id: OwnerId, name: &SmolStr, keys: &[KeySpend]) -> Subject {
-    let ours = || keys.iter().filter(|key| key.owner == Some(id));
-    let mut sum = History::default();
-    ours().for_each(|key| sum.add(&key.history));
-    let proposal = propose(&sum);
-    let made: Vec<Proposal> = ours().filter_map(|key| propose(&key.history)).collect();
+fn about_owner(name: &SmolStr, keys: &[&KeySpend], rules: &AlarmRules) -> Subject {
+    let sum = total(keys);
+    let proposal = propose_at(&sum, rules.multiples);
+    let made: Vec<Proposal> = keys.iter().filter_map(|key| propose(&key.history)).collect();
     let day = made.iter().map(|made| made.budget_day).max();
     let month = made.iter().map(|made| made.budget_month).max();
     let command = day.zip(month).map(|(day, month)| {
-        let (day, month) = (whole(day), whole(month));
+        let (day, month) = (whole_dollars(day), whole_dollars(month));
         format!(
             "tokenwatch owner edit {} --budget-day {day} --budget-month {month}   (for each key that sets none)",
             clean(name)
         )
     });
-    let over = over(proposal.as_ref(), None);
+    let over = over(rules, &sum, proposal.as_ref(), rules.owner_caps.get(name).copied());
     let adopt = command.into_iter().collect();
     Subject { kind: "owner", name: name.clone(), in_force: None, proposal, adopt, over }
 }
@@ -156,37 +182,41 @@ fn about_sum(
     kind: &'static str,
     name: SmolStr,
     history: &History,
+    (rules, cap): (&AlarmRules, Option<NanoUsd>),
     adopt: impl Fn(NanoUsd) -> String,
 ) -> Subject {
-    let proposal = propose(history);
-    let over = over(proposal.as_ref(), None);
+    let proposal = propose_at(history, rules.multiples);
+    let over = over(rules, history, proposal.as_ref(), cap);
     let adopt = proposal.iter().map(|made| adopt(made.budget_month)).collect();
     Subject { kind, name, in_force: None, proposal, adopt, over }
 }
 
-/// Dollars as an option takes them.
-fn whole(amount: NanoUsd) -> u64 {
-    amount.dollars().ceil() as u64
-}
-
-/// What is over its thresholds today, and whether the month will exceed the budget in force, else the proposed one.
-fn over(proposal: Option<&Proposal>, budget: Option<NanoUsd>) -> Vec<String> {
-    let Some(made) = proposal else { return Vec::new() };
-    let mut over = Vec::new();
-    if let Some(threshold) = made.crossed() {
-        over.push(format!(
+/// What is over its limits, as billing alarms have it, in sentences. Where no month's budget is set, that of the proposal.
+fn over(
+    rules: &AlarmRules,
+    history: &History,
+    proposal: Option<&Proposal>,
+    budget: Option<NanoUsd>,
+) -> Vec<String> {
+    let budget = budget.filter(|budget| *budget != NanoUsd::MAX);
+    let what = if budget.is_some() { "the month's budget" } else { "the proposed month's budget" };
+    let cap = budget.or(proposal.map(|made| made.budget_month));
+    let sentence = |crossed: Crossed| match (crossed.kind, proposal) {
+        (AlarmKind::MonthCap, _) => {
+            format!("{} spent this month: {what} of {} is used up", history.month, crossed.limit)
+        }
+        (AlarmKind::MonthForecast, made) => {
+            let forecast = made.map_or(history.month, |made| made.forecast);
+            format!("this month will come to {forecast}, over {what} of {}", crossed.limit)
+        }
+        (AlarmKind::DayLow | AlarmKind::DayMedium | AlarmKind::DayHigh, made) => format!(
             "{} spent today, over {} times a typical day ({})",
-            made.today, threshold.times, made.typical_day
-        ));
-    }
-    let (limit, what) = match budget.filter(|budget| *budget != NanoUsd::MAX) {
-        Some(budget) => (budget, "the month's budget"),
-        None => (made.budget_month, "the proposed month's budget"),
+            history.today,
+            crossed.times.unwrap_or_default(),
+            made.map_or(NanoUsd::ZERO, |made| made.typical_day)
+        ),
     };
-    if made.forecast > limit {
-        over.push(format!("this month will come to {}, over {what} of {limit}", made.forecast));
-    }
-    over
+    crossed(rules, history, proposal, cap).into_iter().map(sentence).collect()
 }
 
 fn describe(report: &Report) -> String {

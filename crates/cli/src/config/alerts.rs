@@ -9,6 +9,7 @@ use tokenwatch_model::provider::SecretRef;
 use tokenwatch_outside::SyslogPlace;
 use tokenwatch_respond::alert::render::Format;
 use tokenwatch_respond::alert::route::{CHANNEL, ON_CALL, Route, WAIT_S_MAX};
+use tokenwatch_respond::spend::alarm::AlarmRules;
 use toml::{Table, Value};
 
 use super::parse::{fields, list, section};
@@ -16,6 +17,7 @@ use super::parse::{fields, list, section};
 /// Who is told of incidents.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub(crate) struct Alerts {
+    pub(crate) billing: AlarmRules,
     pub(crate) links: Links,
     pub(crate) approval: Approval,
     pub(crate) destinations: BTreeMap<SmolStr, Destination>,
@@ -137,9 +139,13 @@ pub(super) fn parse(table: &mut Table, errors: &mut Vec<String>) -> Alerts {
         Some(value) => fields(value, "[alerts.links]", errors),
         None => Approval::default(),
     };
+    let billing = match inner.remove("billing") {
+        Some(value) => fields(value, "[alerts.billing]", errors),
+        None => AlarmRules::default(),
+    };
     let links =
         section(&mut Table::from_iter([("alerts".to_owned(), Value::Table(inner))]), "alerts", errors);
-    let alerts = Alerts { links, approval, destinations, routes };
+    let alerts = Alerts { billing, links, approval, destinations, routes };
     validate(&alerts, errors);
     alerts
 }
@@ -151,6 +157,8 @@ fn validate(alerts: &Alerts, errors: &mut Vec<String>) {
             errors.push(format!("[alerts] {name}: must begin with https:// or http://"));
         }
     }
+    let wrong = |(field, text): (&str, String)| format!("[alerts.billing] {field}: {text}");
+    errors.extend(alerts.billing.wrong().into_iter().map(wrong));
     let wrong = |(field, text): (&str, String)| format!("[alerts.links] {field}: {text}");
     errors.extend(check_approval(alerts).into_iter().map(wrong));
     for (name, destination) in &alerts.destinations {
@@ -334,6 +342,10 @@ mod tests {
             [alerts.links]
             address = "https://tokenwatch.example:8443/"
             to = ["pager"]
+            [alerts.billing]
+            multiples = [2, 4, 20.5]
+            floor = 25
+            provider_caps = { openai = "2000.50" }
             [alerts.destination.pager]
             kind = "pagerduty"
             secret = "env:PAGER"
@@ -359,9 +371,33 @@ mod tests {
             name = "rest"
             to = ["siem"]
         "##;
+        let text = &format!(
+            "{text}\n[[provider]]\nname = \"openai\"\ndialect = \"openai\"\n\
+             base_url = \"https://api.openai.com\"\ncredentials = [\"env:OPENAI_API_KEY\"]\n"
+        );
         let alerts = parse(text).unwrap().alerts;
+        let billing = &alerts.billing;
+        assert_eq!((billing.multiples, billing.floor.dollars()), ([2.0, 4.0, 20.5], 25.0));
+        assert_eq!(billing.provider_caps["openai"].dollars(), 2_000.5);
+        check(
+            &text.replace("{ openai =", "{ azure ="),
+            &["[alerts.billing] provider_caps: there is no [[provider]] named \"azure\""],
+        );
         assert_eq!((alerts.destinations.len(), alerts.routes.len()), (4, 2));
         assert!(alerts.routes[0].r#continue && alerts.routes[0].escalate[0].after_s == 900);
+    }
+
+    #[test]
+    fn wrong_limits_of_spend_are_told() {
+        check(
+            "[alerts.billing]\nmultiples = [3, 2, 1]\nprovider_caps = { openai = 0 }\nloudness = 11\nevery_s = 0\n",
+            &[
+                "[alerts.billing]: unknown field `loudness`",
+                "[alerts.billing] multiples: must be three numbers",
+                "[alerts.billing] every_s: must be 1 to 3600",
+                "[alerts.billing] provider_caps: \"openai\" must be more than 0",
+            ],
+        );
     }
 
     #[test]

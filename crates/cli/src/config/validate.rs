@@ -13,6 +13,7 @@ pub(super) fn validate(config: &Config) -> Vec<String> {
     check_server(config, &mut errors);
     check_admin(&config.admin, &mut errors);
     check_links(config, &mut errors);
+    check_caps(config, &mut errors);
     let mut names = HashSet::new();
     for provider in &config.providers {
         check_provider(provider, &mut names, &mut errors);
@@ -135,6 +136,15 @@ fn check_links(config: &Config, errors: &mut Vec<String>) {
     if !is_known {
         errors
             .push(format!("[alerts.links] address: add {host:?} to [admin] hosts, or its pages are refused"));
+    }
+}
+
+/// A cap of a provider that does not exist caps nothing. Without providers in the file they come from the environment.
+fn check_caps(config: &Config, errors: &mut Vec<String>) {
+    let is_known = |name: &str| config.providers.iter().any(|provider| provider.name == name);
+    let caps = &config.alerts.billing.provider_caps;
+    for name in caps.keys().filter(|name| !config.providers.is_empty() && !is_known(name)) {
+        errors.push(format!("[alerts.billing] provider_caps: there is no [[provider]] named {name:?}"));
     }
 }
 

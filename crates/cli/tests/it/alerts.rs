@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 
 use rustix::process::Signal;
-use tokenwatch_model::alert::{AlertCause, StoredAlert};
+use tokenwatch_model::alert::{AlertCause, StoredAlert, Subject};
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::finding::Severity;
 use tokenwatch_model::id::{IncidentId, KeyId};
@@ -41,16 +41,17 @@ pub(crate) fn put(store: &Store, incident: &mut Incident, cause: AlertCause) {
         detail: "{}".to_owned(),
     };
     let mut batch = Batch::of(Change::Incident(incident.clone()), entry);
-    let alert = StoredAlert { sequence: 0, time: incident.opened, cause, incident: incident.clone() };
+    let subject = Subject::Incident(Box::new(incident.clone()));
+    let alert = StoredAlert { sequence: 0, time: incident.opened, cause, subject };
     batch.push(Change::Alert(Box::new(alert)));
     incident.revision = store.apply(&batch).unwrap().revisions[0];
 }
 
 pub(crate) fn incident(n: u64, key: KeyId) -> Incident {
     let opened = Timestamp::from_seconds(1_772_366_400);
-    let (stored, _) = rehearsal(IncidentId::from_bits(n), "nothing", "tokenwatch", opened);
+    let (incident, _) = rehearsal(IncidentId::from_bits(n), "nothing", "tokenwatch", opened);
     let title = format!("newcomer on search-prod number {n}");
-    Incident { key, title, severity: Severity::High, ..stored.incident }
+    Incident { key, title, severity: Severity::High, ..incident }
 }
 
 /// Secrets of the destinations below; none may ever be printed or stored.

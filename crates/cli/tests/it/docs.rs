@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokenwatch_model::key::Policy;
 use tokenwatch_respond::alert::route::{Escalation, Route};
 use tokenwatch_respond::runbook::StepOverride;
+use tokenwatch_respond::spend::alarm::AlarmRules;
 use tokenwatch_respond::{Environment, ResponsePolicy};
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
@@ -47,6 +48,7 @@ fn in_code() -> Fields {
     add_value("containment.environments.NAME", &environment, &mut fields);
     add_value("alerts.route", &serde_json::to_value(Route::default()).unwrap(), &mut fields);
     add_value("alerts.route.escalate", &serde_json::to_value(Escalation::default()).unwrap(), &mut fields);
+    add_value("alerts.billing", &serde_json::to_value(AlarmRules::default()).unwrap(), &mut fields);
     fields
 }
 

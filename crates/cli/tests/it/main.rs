@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod billing;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;

@@ -38,8 +38,11 @@ fn budgets_are_proposed_from_spend_adopted_and_checked() {
     let words: Vec<&str> = adopt.split(' ').skip(1).collect();
     place.ok(&words);
     assert_eq!(subject(&propose(), "key")["adopt"], Value::Array(Vec::new()), "adopted");
-    // A month's budget that is too small is told before it is used up.
+    // A month's budget that is used up.
     place.ok(&["key", "edit", "search-prod", "--budget-month", "0.000001"]);
     let over = place.run(&["spend", "check"]);
-    assert!(over.code == 3 && over.stdout.contains("key search-prod: this month will come to"), "{over:?}");
+    let said = |text: &str| {
+        text.contains("spent this month: the month's budget of $0.000001") && text.contains("is used up")
+    };
+    assert!(over.code == 3 && said(&over.stdout), "{over:?}");
 }

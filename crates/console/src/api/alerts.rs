@@ -2,13 +2,15 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokenwatch_model::alarm::Alarm;
 use tokenwatch_model::alert::Delivery;
 
 use super::incidents::Nothing;
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
-use crate::alerts::{SnoozeSpec, TestSpec, Tried};
+use crate::alerts::{Named, SnoozeSpec, TestSpec, Tried};
+use crate::billing::SpenderSnoozeSpec;
 
 const LIST_DEFAULT: u32 = 100;
 const LIST_MAX: u32 = 1_000;
@@ -18,6 +20,13 @@ const LIST_MAX: u32 = 1_000;
 pub struct DeliveryList {
     /// Those that wait, or all.
     pub deliveries: Vec<Delivery>,
+}
+
+/// Billing alarms, latest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlarmList {
+    /// Those that were raised.
+    pub alarms: Vec<Alarm>,
 }
 
 /// What was retried.
@@ -39,7 +48,8 @@ pub struct TestOut {
 pub(crate) fn list(call: &Call) -> Result<Reply, Problem> {
     let limit = call.limit(LIST_DEFAULT, LIST_MAX)?;
     let manager = &call.shared.api.manager;
-    let deliveries = manager.deliveries(call.flag("all")?, call.parameter("incident"), limit)?;
+    let about = Named { incident: call.parameter("incident"), alarm: call.parameter("alarm") };
+    let deliveries = manager.deliveries(call.flag("all")?, about, limit)?;
     Reply::json(&DeliveryList { deliveries })
 }
 
@@ -75,6 +85,20 @@ pub(crate) fn give_up(call: &Call) -> Result<Reply, Problem> {
 pub(crate) fn snooze(call: &Call) -> Result<Reply, Problem> {
     let spec: SnoozeSpec = call.parse()?;
     Reply::json(&call.shared.api.manager.snooze(call.value(), &spec, &call.caller.actor())?)
+}
+
+pub(crate) fn alarms(call: &Call) -> Result<Reply, Problem> {
+    let limit = call.limit(LIST_DEFAULT, LIST_MAX)?;
+    Reply::json(&AlarmList { alarms: call.shared.api.manager.alarms(limit)? })
+}
+
+pub(crate) fn alarm(call: &Call) -> Result<Reply, Problem> {
+    Reply::json(&call.shared.api.manager.find_alarm(call.value())?)
+}
+
+pub(crate) fn snooze_spender(call: &Call) -> Result<Reply, Problem> {
+    let spec: SpenderSnoozeSpec = call.parse()?;
+    Reply::json(&call.shared.api.manager.snooze_spender(&spec, &call.caller.actor())?)
 }
 
 /// Answers when every destination took the test or failed. One at a time: receivers may be slow, and few threads answer here.

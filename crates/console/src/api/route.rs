@@ -106,7 +106,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 62] = [
+static ROUTES: [Route; 65] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -148,12 +148,15 @@ static ROUTES: [Route; 62] = [
     get("/api/v1/containments", VIEWER, &["limit"], incidents::containments),
     get("/api/v1/containments/{containment}", VIEWER, &[], incidents::containment),
     post("/api/v1/containments/{containment}/lift", Role::Responder, incidents::lift),
-    get("/api/v1/alerts", VIEWER, &["all", "incident", "limit"], alerts::list),
+    get("/api/v1/alerts", VIEWER, &["all", "incident", "alarm", "limit"], alerts::list),
     post("/api/v1/alerts/test", Role::Responder, alerts::test),
     post("/api/v1/alerts/retry", Role::Responder, alerts::retry_all),
     get("/api/v1/alerts/{delivery}", VIEWER, &[], alerts::show),
     post("/api/v1/alerts/{delivery}/retry", Role::Responder, alerts::retry),
     post("/api/v1/alerts/{delivery}/drop", Role::Responder, alerts::give_up),
+    get("/api/v1/alarms", VIEWER, &["limit"], alerts::alarms),
+    post("/api/v1/alarms/snooze", Role::Responder, alerts::snooze_spender),
+    get("/api/v1/alarms/{alarm}", VIEWER, &[], alerts::alarm),
     get("/api/v1/drills", VIEWER, &["key", "limit"], drills::list),
     post("/api/v1/drills", Role::Responder, drills::start),
     get("/api/v1/drills/{drill}", VIEWER, &[], drills::show),

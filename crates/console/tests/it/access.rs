@@ -5,13 +5,14 @@ use tokenwatch_console::admins::{self, AdminSpec};
 use tokenwatch_console::api::{Needs, Route, routes};
 use tokenwatch_console::drills::DrillSpec;
 use tokenwatch_console::records::{Records as _, Role};
+use tokenwatch_model::alarm::Spender;
 use tokenwatch_model::audit::AuditEntry;
 use tokenwatch_model::finding::Tier;
 use tokenwatch_model::id::SuppressionId;
 use tokenwatch_model::suppression::{Reach, Suppression};
 use tokenwatch_model::time::{HOUR, MINUTE};
 
-use crate::alerts::delivery;
+use crate::alerts::{alarm, delivery};
 use crate::server::{START, Server, TestRandom};
 
 /// A body that each route takes; `None` for routes without one.
@@ -35,6 +36,7 @@ fn body_for(route: &Route) -> Option<Value> {
         ("POST", "/alerts/test") => json!({ "name": "room" }),
         ("POST", "/alerts/{delivery}/drop") => json!({ "reason": "a wrong room" }),
         ("POST", "/incidents/{incident}/snooze") => json!({ "seconds": 3600 }),
+        ("POST", "/alarms/snooze") => json!({ "provider": "openai", "seconds": 3600 }),
         ("POST", "/suppressions") => json!({
             "key": "search-prod", "rule": "newcomer", "reason": "load test", "expires": START.plus(HOUR).0,
         }),
@@ -87,10 +89,13 @@ fn prepare(route: &Route) -> (Server, String) {
     let drill = route.path.contains("/drills").then(|| start_drill(&server, route.path.contains("{drill}")));
     let drill = drill.flatten().unwrap_or_default();
     server.records.put_delivery(delivery(7, incident));
+    let raised = alarm(7, Spender::Key(key));
+    server.records.put_alarm(raised.clone());
     let mut path = route
         .path
         .replace("{delivery}", "7")
         .replace("{drill}", &drill)
+        .replace("{alarm}", &raised.id.to_string())
         .replace("{key}", &key.to_string())
         .replace("{owner}", "search-team")
         .replace("{incident}", &incident.to_string())

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use tokenwatch_console::alerts::{AlertHost, MessageOut, StandIn, Ways};
 use tokenwatch_console::records::Role;
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{AlertCause, Delivery, DeliveryState, StoredAlert};
-use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::alarm::{Alarm, AlarmKind, Driver, Spender};
+use tokenwatch_model::alert::{AlertCause, Delivery, DeliveryState, StoredAlert, SubjectId};
+use tokenwatch_model::id::{AlarmId, IncidentId, KeyId};
+use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{DAY, HOUR};
 use tokenwatch_respond::alert::route::Route;
 
@@ -44,14 +46,18 @@ impl AlertHost for TestHost {
         let mut sent = self.sent.lock().unwrap();
         to.iter()
             .map(|name| {
-                sent.push((name.clone(), alert.incident.title.clone(), stand_in.key.name.clone()));
+                sent.push((
+                    name.clone(),
+                    alert.subject.incident().unwrap().title.clone(),
+                    stand_in.key.name.clone(),
+                ));
                 if name == "broken" { Err("503 gone".to_owned()) } else { Ok(()) }
             })
             .collect()
     }
 
     fn message(&self, delivery: &Delivery) -> Result<Option<MessageOut>, String> {
-        let text = format!("{} {}", delivery.incident, delivery.cause.name());
+        let text = format!("{} {}", delivery.subject, delivery.cause.name());
         let message = MessageOut { carrier: "http".into(), subject: None, text };
         Ok((delivery.destination == "room").then_some(message))
     }
@@ -62,7 +68,7 @@ pub(crate) fn delivery(id: u64, incident: IncidentId) -> Delivery {
     Delivery {
         id,
         sequence: id,
-        incident,
+        subject: SubjectId::Incident(incident),
         destination: "room".into(),
         route: "all".into(),
         cause: AlertCause::Opened,
@@ -217,4 +223,74 @@ fn one_way_is_tried_at_a_time() {
         go_on.send(()).unwrap();
         first.join().unwrap().expect(200);
     });
+}
+
+pub(crate) fn alarm(n: u64, spender: Spender) -> Alarm {
+    Alarm {
+        id: AlarmId::from_bits(n),
+        spender,
+        name: "openai".into(),
+        kind: AlarmKind::DayHigh,
+        period: AlarmKind::DayHigh.period(START),
+        raised: START,
+        today: NanoUsd::from_cents(12_000),
+        month: NanoUsd::from_cents(30_000),
+        typical_day: Some(NanoUsd::from_cents(1_000)),
+        days: 30,
+        limit: NanoUsd::from_cents(10_000),
+        times: Some(10.0),
+        forecast: None,
+        drivers: vec![Driver {
+            kind: "key".into(),
+            name: "search-prod".into(),
+            today: NanoUsd::from_cents(11_000),
+            typical_day: None,
+        }],
+    }
+}
+
+#[test]
+fn billing_alarms_are_listed_and_their_deliveries_are_handled_as_others() {
+    let (server, _) = with_deliveries();
+    let raised = alarm(7, Spender::Provider("openai".into()));
+    server.records.put_alarm(alarm(6, Spender::Key(KeyId::from_bits(1))));
+    server.records.put_alarm(raised.clone());
+    let listed = get(&server, "alarms?limit=1").expect(200).json();
+    assert_eq!(listed, json!({ "alarms": [raised] }));
+    assert_eq!(get(&server, &format!("alarms/{}", raised.id)).expect(200).json()["limit"], "100.00");
+    get(&server, "alarms/alm_000000000000").expect_error(404, "not_found", None);
+    let about = SubjectId::Alarm(raised.id);
+    server.records.put_delivery(Delivery { subject: about, ..delivery(5, IncidentId::from_bits(1)) });
+    let of_alarm = get(&server, &format!("alerts?alarm={}", raised.id)).expect(200).json();
+    let rows = of_alarm["deliveries"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["alarm"]), (1, &json!(raised.id.to_string())));
+    assert_eq!(rows[0].get("incident"), None);
+    assert_eq!(
+        get(&server, "alerts/5").expect(200).json()["message"]["text"],
+        format!("{} opened", raised.id)
+    );
+    post(&server, "alerts/5/drop", json!({ "reason": "we know" })).expect(200);
+    get(&server, "alerts?alarm=inc_000000000001").expect_error(400, "invalid", Some("alarm"));
+    let both = format!("alerts?incident={}&alarm={}", server.steal(server.make_key("b")), raised.id);
+    get(&server, &both).expect_error(400, "invalid", Some("alarm"));
+}
+
+#[test]
+fn one_spender_is_snoozed() {
+    let server = Server::start();
+    let key = server.make_key("search-prod");
+    let snooze = |body: Value| post(&server, "alarms/snooze", body);
+    let until = server.gateway.now().plus(2 * HOUR);
+    let of_key = snooze(json!({ "key": "search-prod", "seconds": 7200 })).expect(200).json();
+    assert_eq!(of_key, json!({ "spender": { "key": key.to_string() }, "until": until.0 }));
+    let ended = snooze(json!({ "provider": "openai", "seconds": 0 })).expect(200).json();
+    assert_eq!(ended, json!({ "spender": { "provider": "openai" }, "until": null }));
+    let check = |body: Value, field: &str| snooze(body).expect_error(400, "invalid", Some(field));
+    check(json!({ "seconds": 1 }), "key");
+    check(json!({ "key": "search-prod", "provider": "openai", "seconds": 1 }), "key");
+    check(json!({ "key": "nobody", "seconds": 1 }), "key");
+    check(json!({ "owner": "nobody", "seconds": 1 }), "owner");
+    check(json!({ "key": "search-prod" }), "until");
+    let by = |subject: String| ("admin:responder".to_owned(), "alarm.snooze".to_owned(), subject);
+    assert_eq!(audited(&server, 2), [by("provider:openai".to_owned()), by(format!("key:{key}"))]);
 }

@@ -7,13 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{Delivery, DeliveryState};
+use tokenwatch_model::alarm::{Alarm, Spender};
+use tokenwatch_model::alert::{Delivery, DeliveryState, SubjectId};
 use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::Feedback;
-use tokenwatch_model::id::{ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
+use tokenwatch_model::id::{AlarmId, ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::{Key, KeyState, StoredKey};
 use tokenwatch_model::owner::Owner;
@@ -37,6 +38,7 @@ struct State {
     suppressed: Vec<SuppressedAlert>,
     admins: Vec<(AdminToken, SecretHash)>,
     deliveries: BTreeMap<u64, Delivery>,
+    alarms: Vec<Alarm>,
     snoozes: BTreeMap<IncidentId, Timestamp>,
     audit: Vec<AuditRow>,
 }
@@ -154,6 +156,14 @@ impl MemoryRecords {
         self.state()
             .map(|state| state.feedback.iter().map(|(_, said)| said.clone()).collect())
             .unwrap_or_default()
+    }
+
+    pub(crate) fn put_alarm(&self, alarm: Alarm) {
+        let put = |state: &mut State| {
+            state.alarms.push(alarm);
+            Ok(())
+        };
+        assert!(self.change(put).is_ok());
     }
 
     pub(crate) fn put_delivery(&self, delivery: Delivery) {
@@ -372,10 +382,10 @@ impl Records for MemoryRecords {
         })
     }
 
-    fn deliveries(&self, all: bool, incident: Option<IncidentId>, limit: u32) -> Result<Vec<Delivery>> {
+    fn deliveries(&self, all: bool, subject: Option<SubjectId>, limit: u32) -> Result<Vec<Delivery>> {
         let state = self.state()?;
         let wanted = state.deliveries.values().rev().filter(|row| {
-            (all || row.state == DeliveryState::Pending) && incident.is_none_or(|id| id == row.incident)
+            (all || row.state == DeliveryState::Pending) && subject.is_none_or(|id| id == row.subject)
         });
         Ok(wanted.take(limit as usize).cloned().collect())
     }
@@ -410,6 +420,21 @@ impl Records for MemoryRecords {
     fn snooze(&self, incident: IncidentId, until: Timestamp, entry: &AuditEntry) -> Result<()> {
         self.change(|state| {
             state.snoozes.insert(incident, until);
+            state.append(entry);
+            Ok(())
+        })
+    }
+
+    fn alarms(&self, limit: u32) -> Result<Vec<Alarm>> {
+        Ok(self.state()?.alarms.iter().rev().take(limit as usize).cloned().collect())
+    }
+
+    fn alarm(&self, id: AlarmId) -> Result<Option<Alarm>> {
+        Ok(self.state()?.alarms.iter().find(|alarm| alarm.id == id).cloned())
+    }
+
+    fn snooze_spender(&self, _: &Spender, _: Timestamp, entry: &AuditEntry) -> Result<()> {
+        self.change(|state| {
             state.append(entry);
             Ok(())
         })

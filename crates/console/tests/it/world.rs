@@ -13,7 +13,7 @@ use tokenwatch_gateway::{FindingSink, Gateway, Ports};
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::event::JournalRecord;
 use tokenwatch_model::finding::{Actor, Feedback, Finding, Reason, Severity, Tier};
-use tokenwatch_model::id::{ActorId, IncidentId, KeyId, RequestId};
+use tokenwatch_model::id::{ActorId, ContainmentId, IncidentId, KeyId, RequestId};
 use tokenwatch_model::key::Mode;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::{AddressFacts, NetworkFacts};
@@ -62,7 +62,7 @@ impl FindingSink for Nowhere {
 
     fn suppressed(&self, _alert: SuppressedAlert) {}
 
-    fn contained(&self, _key: KeyId) {}
+    fn contained(&self, _key: KeyId, _met: &[ContainmentId]) {}
 }
 
 pub(crate) fn settings() -> Settings {

@@ -273,6 +273,23 @@ fn containments_expire_by_themselves() {
 }
 
 #[test]
+fn a_refused_request_says_which_containments_it_was_in() {
+    let rig = rig();
+    let secret = rig.key();
+    let of_model = ContextMatch { model: Some("gpt-4o".into()), ..ContextMatch::default() };
+    rig.contain(1, 1, 1, Action::RefuseContext(of_thief()));
+    rig.contain(1, 2, 2, Action::RefuseContext(of_model));
+    rig.contain(1, 3, 3, Action::Watch);
+    rig.ask_from(&secret, THIEF, "gpt-4o-mini", &[]);
+    rig.ask_from(&secret, THIEF, "gpt-4o", &[]);
+    rig.ask_from(&secret, OWNER, "gpt-4o-mini", &[]);
+    rig.events(3);
+    let met: Vec<Vec<u64>> =
+        rig.memory.met().iter().map(|met| met.iter().map(|id| id.bits()).collect()).collect();
+    assert_eq!(met, [vec![1, 3], vec![1, 2, 3]]);
+}
+
+#[test]
 fn a_clamp_holds_one_context_to_its_rate_money_and_models() {
     let rig = rig();
     let secret = rig.key();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use smol_str::SmolStr;
-use tokenwatch_model::alert::{AlertCause, StoredAlert};
+use tokenwatch_model::alert::AlertCause;
 use tokenwatch_model::incident::{Incident, IncidentState};
 use tokenwatch_model::key::Key;
 use tokenwatch_model::time::Timestamp;
@@ -64,17 +64,12 @@ pub struct Approval {
 
 /// The steps for which an alert may carry a signed link: proposed, not taken, and the incident is open. Not with an
 /// acknowledgement, nor with an end.
-pub fn approvable(stored: &StoredAlert, cause: AlertCause) -> &[SmolStr] {
+pub fn approvable(incident: &Incident, cause: AlertCause) -> &[SmolStr] {
     let asks = matches!(cause, AlertCause::Opened | AlertCause::Updated | AlertCause::Escalated);
-    if asks && stored.incident.state.is_open() && !stored.incident.drill {
-        &stored.incident.handling.proposed
-    } else {
-        &[]
-    }
+    if asks && incident.state.is_open() && !incident.drill { &incident.handling.proposed } else { &[] }
 }
 
-pub(super) fn what_to_press(stored: &StoredAlert, key: &Key, cause: AlertCause) -> Vec<Press> {
-    let incident = &stored.incident;
+pub(super) fn what_to_press(incident: &Incident, key: &Key, cause: AlertCause, now: Timestamp) -> Vec<Press> {
     if cause == AlertCause::Test {
         return Vec::new();
     }
@@ -93,16 +88,16 @@ pub(super) fn what_to_press(stored: &StoredAlert, key: &Key, cause: AlertCause) 
         steps.push(press(safe(&commands::suspend(&key_name(key), incident.id)), effect));
     }
     steps.extend(
-        next_steps(incident, key, stored.time).into_iter().map(|(command, what)| press(safe(&command), what)),
+        next_steps(incident, key, now).into_iter().map(|(command, what)| press(safe(&command), what)),
     );
     steps
 }
 
-/// The first step that is left. Whether it is late is asked at the alert's own time, so that it reads the same whenever it is
-/// sent.
-pub(super) fn next_step(stored: &StoredAlert, steps: &[runbook::Step]) -> Option<NextStep> {
-    let late = |step: &runbook::Step| step.state.is_left() && step.due <= stored.time;
-    let step = runbook::next(steps).filter(|_| runbook::is_followed(&stored.incident))?;
+/// The first step that is left. Whether it is late is asked at the alert's own `time`, so that it reads the same whenever it
+/// is sent.
+pub(super) fn next_step(incident: &Incident, time: Timestamp, steps: &[runbook::Step]) -> Option<NextStep> {
+    let late = |step: &runbook::Step| step.state.is_left() && step.due <= time;
+    let step = runbook::next(steps).filter(|_| runbook::is_followed(incident))?;
     Some(NextStep {
         id: safe(&step.id),
         title: safe(&step.title),

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use tokenwatch_model::alert::{AlertCause, Delivery, DeliveryState, StoredAlert};
 use tokenwatch_model::finding::Severity;
-use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::time::{DAY, MINUTE, SECOND, Timestamp};
 
@@ -106,14 +105,15 @@ pub struct Planned {
 }
 
 impl Route {
-    /// Whether it fits an alert about a key.
-    pub fn fits(&self, severity: Severity, key: &Key, owner: Option<&Owner>, time: Timestamp) -> bool {
-        let owner = owner.map_or("", |owner| owner.name.as_str());
+    /// Whether it fits an alert about somebody's key or spend.
+    pub fn fits(&self, severity: Severity, whose: Whose<'_>, time: Timestamp) -> bool {
+        let owner = whose.owner.map_or("", |owner| owner.name.as_str());
         let offset = i64::from(self.utc_offset_minutes) * MINUTE.cast_signed();
         let local = time.0.saturating_add_signed(offset);
         let hour = Timestamp(local).hour_of_day();
         (self.owners.is_empty() || self.owners.iter().any(|name| name == owner))
-            && (self.environments.is_empty() || self.environments.contains(&key.environment))
+            && (self.environments.is_empty()
+                || whose.environment.is_some_and(|of| self.environments.contains(of)))
             && self.severity <= severity
             && (self.days.is_empty() || self.days.contains(&day_of(local)))
             && (self.hours.is_empty() || self.hours.contains(&hour))
@@ -133,6 +133,15 @@ fn day_of(micros: u64) -> Day {
     }
 }
 
+/// Whose key or spend an alert is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The key's environment; nothing where it is not about one key.
+    pub environment: Option<&'a SmolStr>,
+    /// The owner; nobody where it has none, or where it is about a provider.
+    pub owner: Option<&'a Owner>,
+}
+
 /// Where routes can lead.
 #[derive(Clone, Copy, Debug)]
 pub struct Routing<'a> {
@@ -143,19 +152,21 @@ pub struct Routing<'a> {
 }
 
 impl Routing<'_> {
-    /// Decides who is told of an alert. `before` are the deliveries of its incident so far. Nothing when no route
-    /// leads anywhere.
+    /// Decides who is told of an alert. `before` are the deliveries about the same so far. Nothing when no route leads
+    /// anywhere.
     pub fn decide(
         &self,
         alert: &StoredAlert,
-        key: &Key,
-        owner: Option<&Owner>,
+        whose: Whose<'_>,
         before: &[Delivery],
         now: Timestamp,
     ) -> Vec<Planned> {
+        let owner = whose.owner;
+        // An alarm has no end, and nobody can say that he is on it.
+        let escalates = alert.subject.incident().is_some_and(|incident| incident.state.is_open());
         let mut planned: Vec<Planned> = Vec::new();
         for route in self.routes {
-            if !route.fits(alert.incident.severity, key, owner, alert.time) {
+            if !route.fits(alert.subject.severity(), whose, alert.time) {
                 continue;
             }
             let leads = self.resolve(&route.to, owner);
@@ -168,7 +179,7 @@ impl Routing<'_> {
                     due(destination, route, alert, before, now),
                 );
             }
-            if alert.incident.state.is_open() {
+            if escalates {
                 self.escalate(&mut planned, route, owner, before, now);
             }
             if !leads.is_empty() && !route.r#continue {

@@ -13,8 +13,7 @@
 //!   An escalation is a message of its own and waits for nobody.
 //! * Only updates are merged, and only into a later update of the same run: openings and ends are always sent.
 
-use tokenwatch_model::alert::{AlertCause, Delivery, Failure};
-use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::alert::{AlertCause, Delivery, Failure, SubjectId};
 use tokenwatch_model::time::{DAY, HOUR, MINUTE, SECOND, Timestamp};
 
 /// First and longest wait for a receiver that is away, in microseconds.
@@ -69,19 +68,19 @@ pub struct Pick {
 /// nobody wants to hear of an incident.
 pub fn pick(
     pending: &[Delivery],
-    snoozed: impl Fn(IncidentId) -> Option<Timestamp>,
+    snoozed: impl Fn(SubjectId) -> Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Pick> {
-    let mut seen: Vec<IncidentId> = Vec::new();
+    let mut seen: Vec<SubjectId> = Vec::new();
     for (at, delivery) in pending.iter().enumerate() {
         let is_escalation = delivery.cause == AlertCause::Escalated;
         if !is_escalation {
-            if seen.contains(&delivery.incident) {
+            if seen.contains(&delivery.subject) {
                 continue;
             }
-            seen.push(delivery.incident);
+            seen.push(delivery.subject);
         }
-        if now < delivery.due || snoozed(delivery.incident).is_some_and(|until| now < until) {
+        if now < delivery.due || snoozed(delivery.subject).is_some_and(|until| now < until) {
             continue;
         }
         let run =
@@ -97,7 +96,7 @@ pub fn pick(
 /// Ids of the updates that begin a list, of the first one's incident, up to what is no update.
 fn updates_after(pending: &[Delivery]) -> Vec<u64> {
     let Some(first) = pending.first() else { return Vec::new() };
-    let ours = pending.iter().filter(|d| d.incident == first.incident && d.cause != AlertCause::Escalated);
+    let ours = pending.iter().filter(|d| d.subject == first.subject && d.cause != AlertCause::Escalated);
     ours.take_while(|d| d.cause == AlertCause::Updated).map(|d| d.id).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What an alert says, and what it never says.
 
+use tokenwatch_model::alert::Subject;
 use tokenwatch_model::finding::Tier;
 use tokenwatch_model::key::Mode;
 use tokenwatch_model::time::MINUTE;
@@ -36,9 +37,10 @@ fn act(mut scene: Scene) -> (Scene, Effects) {
 pub(super) fn alert_of(scene: &Scene, cause: AlertCause) -> Alert {
     let incident = scene.incident.clone().unwrap();
     let time = incident.timeline.last().unwrap().time;
-    let stored = StoredAlert { sequence: 17, time, cause, incident };
+    let subject = Subject::Incident(Box::new(incident.clone()));
+    let stored = StoredAlert { sequence: 17, time, cause, subject };
     let facts = Facts {
-        incident: &stored.incident,
+        incident: &incident,
         key: &scene.key,
         owner: scene.owner.as_ref(),
         containments: &scene.containments,
@@ -56,7 +58,7 @@ pub(super) fn alert_of(scene: &Scene, cause: AlertCause) -> Alert {
         approvals: &[],
         cites: &cites,
     };
-    Alert::new(&stored, cause, &about)
+    Alert::new(&stored, &incident, cause, &about)
 }
 
 #[test]

@@ -148,9 +148,9 @@ fn notes_need_text_of_bounded_length() {
 fn counters_add_up_and_saturate() {
     let mut case = case();
     count_forwarded(&mut case, 3, NanoUsd::from_cents(8));
-    count_refused(&mut case, 40, NOW);
+    count_refused(&mut case, 40, &[], NOW);
     assert_eq!((case.requests_forwarded, case.requests_refused), (13, 42));
     assert_eq!(case.cost, NanoUsd::from_cents(50));
-    count_refused(&mut case, u64::MAX, NOW);
+    count_refused(&mut case, u64::MAX, &[], NOW);
     assert_eq!(case.requests_refused, u64::MAX);
 }

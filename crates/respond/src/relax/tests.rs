@@ -71,9 +71,37 @@ fn check(change: impl FnOnce(&mut Differs), after_us: u64, is_relaxed: bool) {
 fn only_quiet_relaxes() {
     check(|_| {}, QUIET, true);
     check(|_| {}, QUIET - 1, false);
-    let knock = |case: &mut Differs| count_refused(case.scene.incident.as_mut().unwrap(), 1, NOW.plus(DAY));
+    let knock = |case: &mut Differs| {
+        let row = case.scene.containments[0].id;
+        count_refused(case.scene.incident.as_mut().unwrap(), 1, &[row], NOW.plus(DAY));
+    };
     check(knock, QUIET, false);
     check(knock, QUIET + DAY, true);
+    // Somebody else on the key is refused, too: that is no sign of the one who was contained.
+    let other = |case: &mut Differs| {
+        let met = [ContainmentId::from_bits(4_711)];
+        count_refused(case.scene.incident.as_mut().unwrap(), 1, &met, NOW.plus(DAY));
+    };
+    check(other, QUIET, true);
+    // What an older version wrote does not say who it was.
+    let older = |case: &mut Differs| {
+        let handling = &mut case.scene.incident.as_mut().unwrap().handling;
+        (handling.last_seen, handling.sightings) = (Some(NOW.plus(DAY)), None);
+    };
+    check(older, QUIET, false);
+    check(older, QUIET + DAY, true);
+}
+
+#[test]
+fn what_is_on_the_whole_key_waits_until_nobody_comes_to_it() {
+    let mut scene = contained(volume_finding(Tier::Alert));
+    assert!(scene.containments.iter().any(|row| context_of(&row.action).is_none()));
+    let met = [ContainmentId::from_bits(4_711)];
+    count_refused(scene.incident.as_mut().unwrap(), 1, &met, NOW.plus(DAY));
+    let policy = ResponsePolicy { clamp_hours: 2_000, ..ResponsePolicy::default() };
+    scene.containments.iter_mut().for_each(|row| row.expires = None);
+    assert_eq!(relax(&policy, &fading(&scene, None, NOW.plus(QUIET))), None);
+    assert!(relax(&policy, &fading(&scene, None, NOW.plus(QUIET + DAY))).is_some());
 }
 
 #[test]
@@ -212,6 +240,43 @@ proptest! {
                 scene.store(back);
             }
             prop_assert_eq!(in_force(&scene.containments, now), in_force(&start.containments, now));
+        }
+    }
+
+    /// A context is taken back a rung when nobody was met in it for long enough, and not before, whatever happens in
+    /// others.
+    #[test]
+    fn each_context_has_a_quiet_of_its_own(
+        found in prop::collection::vec(1u32..5, 1..5),
+        knocks in prop::collection::vec((0usize..5, 0u64..200), 0..12),
+        look in 72u64..300,
+    ) {
+        let mut scene = contained(finding(found[0], Tier::Alert));
+        for (i, n) in found.iter().enumerate().skip(1) {
+            scene.finding = finding(*n, Tier::Alert);
+            find_again(&mut scene, NOW.plus(i as u64));
+        }
+        let now = NOW.plus(look * HOUR);
+        scene.containments.iter_mut().for_each(|row| row.expires = None);
+        let rows = scene.containments.clone();
+        let mut last: BTreeMap<ContainmentId, Timestamp> =
+            rows.iter().map(|row| (row.id, NOW)).collect();
+        for (at, hours) in &knocks {
+            let time = NOW.plus(hours % look * HOUR);
+            let Some(row) = rows.get(*at) else { continue };
+            count_refused(scene.incident.as_mut().unwrap(), 1, &[row.id], time);
+            last.entry(row.id).and_modify(|known| *known = time.max(*known));
+        }
+        let made = relax(&ResponsePolicy::default(), &fading(&scene, None, now));
+        let relaxed: Vec<ContainmentId> = made.iter().flat_map(|made| &made.steps).map(|step| step.before.id).collect();
+        for row in rows.iter().filter(|row| context_of(&row.action).is_some()) {
+            // The findings came within the first second.
+            let quiet = now.since(last[&row.id]);
+            if quiet >= QUIET + HOUR {
+                prop_assert!(relaxed.contains(&row.id), "{quiet} of quiet");
+            } else if quiet < QUIET {
+                prop_assert!(!relaxed.contains(&row.id), "{quiet} of quiet");
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use tokenwatch_model::time::{DAY, HOUR};
 use super::table::{CLAMP, NOTIFY, PERSISTENCE, REVIEW, REVOKE, ROTATE};
 use super::*;
 use crate::incident::{dismiss, resolve};
-use crate::situation::examples::{NOW, Scene, finding, ids, key_id};
+use crate::situation::examples::{NOW, Scene, finding, ids};
 use crate::{ResponsePolicy, approve, execute, plan};
 
 fn after(mode: Mode, tier: Tier) -> Scene {

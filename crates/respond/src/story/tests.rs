@@ -42,7 +42,7 @@ fn story(scene: &Scene, now: Timestamp) -> String {
 fn a_contained_theft() {
     let mut scene = after(Mode::Contain, &[finding(1, Tier::Alert), finding(2, Tier::Act)]);
     let incident = scene.incident.as_mut().unwrap();
-    count_refused(incident, 4_112, NOW);
+    count_refused(incident, 4_112, &[], NOW);
     count_forwarded(incident, 1, NanoUsd::from_cents(3));
     insta::assert_snapshot!("contained", story(&scene, NOW.plus(40 * MINUTE)));
     insta::assert_snapshot!("one_line", one_line(scene.incident.as_ref().unwrap(), NOW.plus(40 * MINUTE)));

@@ -1,41 +1,51 @@
 //! The outbox: what people are to be told, and to whom it was sent.
 //!
-//! Invariants: an alert is written in the transaction that changes its incident; it is decided once who is told of it;
+//! Invariants: an alert is written in the transaction that changes its incident or raises its alarm; it is decided once who is told of it;
 //! a delivery is pending until it is sent, merged, needless or dropped, and stays as it ended.
 
 use rusqlite::{Row, Transaction, params};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::alert::{AlertCause, Delivery, DeliveryState, StoredAlert};
+use tokenwatch_model::alert::{AlertCause, Delivery, DeliveryState, StoredAlert, Subject, SubjectId};
 use tokenwatch_model::audit::AuditEntry;
-use tokenwatch_model::id::IncidentId;
+use tokenwatch_model::id::{AlarmId, IncidentId};
 use tokenwatch_model::time::Timestamp;
 
 use crate::error::{ReadError, UpdateError};
 use crate::redact::Redactor;
 use crate::store::Store;
+use crate::store::alarms;
 use crate::store::batch::{append_audit, exists};
 use crate::store::rows::{self, json, number, optional, stored, text, word};
 
 /// Columns of [`alert`], in its order.
-const ALERT: &str = "sequence, time, cause, body";
+const ALERT: &str = "sequence, time, cause, subject, body";
 /// Columns of [`delivery`], in its order.
 const DELIVERY: &str =
-    "id, sequence, incident, destination, route, cause, state, due, attempts, error, created, ended";
+    "id, sequence, incident, destination, route, cause, state, due, attempts, error, created, ended, subject";
 
 fn alert(row: &Row<'_>) -> rusqlite::Result<StoredAlert> {
     Ok(StoredAlert {
         sequence: number(row, 0)?,
         time: Timestamp(number(row, 1)?),
         cause: word(row, 2)?,
-        incident: json(row, 3)?,
+        subject: match row.get_ref(3)?.as_str()? {
+            ALARM => Subject::Alarm(Box::new(json(row, 4)?)),
+            _ => Subject::Incident(Box::new(json(row, 4)?)),
+        },
     })
 }
+
+/// What the column `subject` says of a billing alarm.
+const ALARM: &str = "alarm";
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: number(row, 0)?,
         sequence: number(row, 1)?,
-        incident: IncidentId::from_bits(number(row, 2)?),
+        subject: match row.get_ref(12)?.as_str()? {
+            ALARM => SubjectId::Alarm(AlarmId::from_bits(number(row, 2)?)),
+            _ => SubjectId::Incident(IncidentId::from_bits(number(row, 2)?)),
+        },
         destination: text(row, 3)?,
         route: text(row, 4)?,
         cause: word(row, 5)?,
@@ -53,14 +63,21 @@ pub(crate) fn insert(
     redactor: &Redactor,
     alert: &StoredAlert,
 ) -> Result<(), UpdateError> {
-    tx.prepare_cached("INSERT INTO alerts (incident, time, cause, body) VALUES (?1, ?2, ?3, ?4)")?.execute(
-        params![
-            stored(alert.incident.id.bits()),
-            stored(alert.time.0),
-            alert.cause.name(),
-            redactor.text(&rows::incident_to_json(&alert.incident)?),
-        ],
-    )?;
+    let id = alert.subject.id();
+    let body = match &alert.subject {
+        Subject::Incident(incident) => rows::incident_to_json(incident)?,
+        Subject::Alarm(alarm) => rows::to_json(alarm)?,
+    };
+    tx.prepare_cached(
+        "INSERT INTO alerts (incident, subject, time, cause, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        stored(id.bits()),
+        id.kind(),
+        stored(alert.time.0),
+        alert.cause.name(),
+        redactor.text(&body),
+    ])?;
     Ok(())
 }
 
@@ -117,27 +134,28 @@ impl Store {
             for new in deliveries {
                 tx.prepare_cached(
                     "INSERT INTO deliveries (sequence, incident, destination, route, cause, state, due, attempts, \
-                     error, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, '', ?8)",
+                     error, created, subject) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, '', ?8, ?9)",
                 )?
                 .execute(params![
                     sequence,
-                    stored(alert.incident.id.bits()),
+                    stored(alert.subject.id().bits()),
                     new.destination.as_str(),
                     new.route.as_str(),
                     new.cause.name(),
                     DeliveryState::Pending.name(),
                     stored(new.due.0),
                     stored(now.0),
+                    alert.subject.id().kind(),
                 ])?;
             }
             Ok(())
         })
     }
 
-    /// Deliveries of an incident, oldest first.
-    pub fn deliveries_of(&self, incident: IncidentId) -> Result<Vec<Delivery>, ReadError> {
-        let from = "deliveries WHERE incident = ?1 ORDER BY id";
-        self.many(DELIVERY, from, [stored(incident.bits())], delivery)
+    /// Deliveries about one incident or alarm, oldest first.
+    pub fn deliveries_of(&self, subject: SubjectId) -> Result<Vec<Delivery>, ReadError> {
+        let from = "deliveries WHERE incident = ?1 AND subject = ?2 ORDER BY id";
+        self.many(DELIVERY, from, params![stored(subject.bits()), subject.kind()], delivery)
     }
 
     /// Pending deliveries for a destination, oldest first, at most `limit`.
@@ -146,18 +164,21 @@ impl Store {
         self.many(DELIVERY, from, params![destination, limit], delivery)
     }
 
-    /// Deliveries, latest first, at most `limit`; only pending ones unless `all`, only of an incident when one is named.
+    /// Deliveries, latest first, at most `limit`; only pending ones unless `all`, only about one incident or alarm when one
+    /// is named.
     pub fn deliveries(
         &self,
         all: bool,
-        incident: Option<IncidentId>,
+        subject: Option<SubjectId>,
         limit: u32,
     ) -> Result<Vec<Delivery>, ReadError> {
         let state = if all { "" } else { "AND state = 'pending'" };
-        // Without an incident its index is of no use, and must not be asked for.
-        let of = if incident.is_some() { "incident = ?2" } else { "?2 IS NULL" };
+        // Without a subject its index is of no use, and must not be asked for.
+        let of =
+            if subject.is_some() { "incident = ?2 AND subject = ?3" } else { "?2 IS NULL AND ?3 IS NULL" };
         let from = format!("deliveries WHERE {of} {state} ORDER BY id DESC LIMIT ?1");
-        self.many(DELIVERY, &from, params![limit, incident.map(|id| stored(id.bits()))], delivery)
+        let (bits, kind) = (subject.map(|id| stored(id.bits())), subject.map(SubjectId::kind));
+        self.many(DELIVERY, &from, params![limit, bits, kind], delivery)
     }
 
     /// A delivery.
@@ -255,7 +276,7 @@ impl Store {
     /// Writes an alert that no change of its incident causes; nothing happens when there is one of the same time.
     pub fn note_expired(&self, alert: &StoredAlert) -> Result<(), UpdateError> {
         self.0.state.write(|tx| {
-            let id = stored(alert.incident.id.bits());
+            let id = stored(alert.subject.id().bits());
             let sql = "SELECT 1 FROM alerts WHERE incident = ?1 AND time = ?2";
             if exists(tx, sql, params![id, stored(alert.time.0)])? {
                 return Ok(());
@@ -267,6 +288,7 @@ impl Store {
     /// Forgets alerts before a time of which nothing is pending.
     pub fn prune_alerts(&self, before: Timestamp) -> Result<(), UpdateError> {
         self.0.state.write(|tx| {
+            alarms::prune(tx, before)?;
             let before = [stored(before.0)];
             tx.execute("DELETE FROM snoozes WHERE until < ?1", before)?;
             let old = "SELECT sequence FROM alerts a WHERE time < ?1 AND routed IS NOT NULL AND NOT EXISTS \

@@ -27,7 +27,7 @@ use tokenwatch_testkit::sim::SimRequest;
 use tokenwatch_testkit::theft::Theft;
 use tokenwatch_testkit::theft::rehearsal::{Played, Rehearsal, RehearsalLimits};
 use tokenwatch_wire::price::PriceTable;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use super::score::{Check, Counts, Ended};
 use crate::admin_api::{AskError, Server};
@@ -88,15 +88,15 @@ pub(super) struct Run<'a> {
 }
 
 impl Driver<'_> {
-    /// Rehearses one theft. The drill is ended by [`Driver::end`], once everything about it is known.
+    /// Rehearses one theft. The drill is ended by [`Driver::end`], once everything about it is known; or at once, by an
+    /// interrupt that came since the last one.
     pub(super) async fn rehearse(
         &self,
         theft: Theft,
         pages: bool,
         bar: &ProgressBar,
+        interrupts: &mut Signal,
     ) -> anyhow::Result<Driven> {
-        // Heard from before the drill starts, so that none is left behind.
-        let mut interrupts = signal(SignalKind::interrupt())?;
         let body = json!({ "key": self.key, "theft": theft.name(), "pages": pages, "minutes": 30 });
         let started: DrillStarted = self.server.post("/api/v1/drills", &body).await?;
         let limits = RehearsalLimits { requests_max: self.requests_max };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokenwatch_gateway::FindingSink;
 use tokenwatch_model::event::{JournalRecord, UsageEvent};
 use tokenwatch_model::finding::Finding;
-use tokenwatch_model::id::KeyId;
+use tokenwatch_model::id::{ContainmentId, KeyId};
 use tokenwatch_model::network::{AddressFacts, NetworkFacts, NetworkKind};
 use tokenwatch_model::ports::{Clock, EventSink, Random, StateError, StateSource};
 use tokenwatch_model::suppression::SuppressedAlert;
@@ -50,6 +50,7 @@ pub(crate) struct Memory {
     findings: Mutex<Vec<Finding>>,
     suppressed: Mutex<Vec<SuppressedAlert>>,
     contained: AtomicU64,
+    met: Mutex<Vec<Vec<ContainmentId>>>,
     /// Stored states; an error stands for a store that can not be read.
     pub(crate) states: Mutex<HashMap<KeyId, Result<Vec<u8>, String>>>,
 }
@@ -69,6 +70,11 @@ impl Memory {
 
     pub(crate) fn contained(&self) -> u64 {
         self.contained.load(Ordering::SeqCst)
+    }
+
+    /// The containments that each refused request was in.
+    pub(crate) fn met(&self) -> Vec<Vec<ContainmentId>> {
+        self.met.lock().unwrap().clone()
     }
 
     pub(crate) fn events(&self) -> Vec<UsageEvent> {
@@ -96,7 +102,8 @@ impl FindingSink for Memory {
         self.suppressed.lock().unwrap().push(alert);
     }
 
-    fn contained(&self, _: KeyId) {
+    fn contained(&self, _: KeyId, met: &[ContainmentId]) {
+        self.met.lock().unwrap().push(met.to_vec());
         self.contained.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -10,10 +10,12 @@ use tokenwatch_model::time::{DAY, MINUTE};
 
 use super::text::{cut, plain, references};
 use super::{Carrier, post};
-use crate::alert::Alert;
+use crate::alert::{AboutSubject, Alert};
 
 /// How long Alertmanager holds an open incident that nothing more is heard of.
 const OPEN_FOR: u64 = 30 * DAY;
+/// How long it holds a billing alarm.
+const ALARM_FOR: u64 = DAY;
 /// How long it holds a test.
 const TEST_FOR: u64 = 5 * MINUTE;
 /// Mildest first.
@@ -25,28 +27,40 @@ pub(super) fn render(alert: &Alert, carrier: &Carrier) -> Message {
         Carrier::Syslog | Carrier::File => "Bearer",
     };
     let now = alert.time;
-    let ends = match alert.cause {
-        AlertCause::Resolved | AlertCause::Dismissed => now,
-        AlertCause::Test => now.plus(TEST_FOR),
-        _ => now.plus(OPEN_FOR),
+    let ends = match (alert.cause, &alert.subject) {
+        (AlertCause::Resolved | AlertCause::Dismissed, _) => now,
+        (AlertCause::Test, _) => now.plus(TEST_FOR),
+        // Nothing ends an alarm but its day or month.
+        (_, AboutSubject::Alarm(_)) => now.plus(ALARM_FOR),
+        (_, AboutSubject::Incident(_)) => now.plus(OPEN_FOR),
     };
-    let milder = SEVERITIES.iter().take_while(|severity| **severity != alert.incident.severity);
-    let mut alerts = vec![one(alert, alert.incident.severity, &ends.to_string())];
+    let severity = alert.subject.severity();
+    let mut alerts = vec![one(alert, severity, &ends.to_string())];
+    // An alarm does not get worse: that is another one.
+    let is_incident = matches!(alert.subject, AboutSubject::Incident(_));
+    let milder = SEVERITIES.iter().take_while(|milder| is_incident && **milder != severity);
     alerts.extend(milder.map(|severity| one(alert, severity, &now.to_string())));
     let secret = SecretPlace::Header("authorization", format!("{scheme} "));
     post("/api/v2/alerts".to_owned(), &Value::Array(alerts), secret)
 }
 
 fn one(alert: &Alert, severity: &str, ends: &str) -> Value {
+    let resource = alert.resource();
+    let name = match alert.subject {
+        AboutSubject::Incident(_) => "TokenWatchIncident",
+        AboutSubject::Alarm(_) => "TokenWatchBillingAlarm",
+    };
     let mut labels = json!({
-        "alertname": "TokenWatchIncident",
+        "alertname": name,
         "severity": severity,
-        "incident": alert.incident.id,
-        "key": alert.key.name,
-        "environment": alert.key.environment,
-        "service": alert.key.service,
-        "owner": alert.owner.as_ref().map_or("", |owner| owner.name.as_str()),
+        alert.subject.noun(): alert.subject.id(),
+        resource.kind: resource.name,
+        "environment": resource.environment,
+        "service": resource.service,
     });
+    if let Some(labels) = labels.as_object_mut() {
+        labels.insert("owner".to_owned(), json!(alert.owner_name()));
+    }
     if let Some(labels) = labels.as_object_mut() {
         // An empty label is none.
         labels.retain(|_, value| value.as_str().is_none_or(|text| !text.is_empty()));
@@ -61,7 +75,7 @@ fn one(alert: &Alert, severity: &str, ends: &str) -> Value {
             "description": cut(&plain(alert), 8_000),
             "references": references(alert),
         },
-        "startsAt": alert.incident.opened.to_string(),
+        "startsAt": alert.subject.opened().to_string(),
         "endsAt": ends,
     });
     if let (Some(link), Some(members)) = (alert.links.first(), body.as_object_mut()) {

@@ -10,33 +10,38 @@ const FACILITY: u8 = 4;
 
 /// `CEF:0|vendor|product|version|rule|headline|severity|extension`.
 pub(super) fn render(alert: &Alert, version: &str) -> String {
-    let incident = &alert.incident;
+    let (subject, resource) = (&alert.subject, alert.resource());
+    let (id_label, name_label) = match resource.kind {
+        "owner" => ("ownerId", "ownerName"),
+        "provider" => ("providerId", "providerName"),
+        _ => ("keyId", "keyName"),
+    };
     let mut text = format!(
         "CEF:0|TokenWatch|TokenWatch|{}|{}|{}|{}|",
         header(version),
-        header(&incident.rule),
+        header(subject.rule()),
         header(&cut(&alert.headline, 512)),
-        severity(incident.severity)
+        severity(subject.severity())
     );
-    let owner = alert.owner.as_ref().map_or("", |owner| owner.name.as_str());
     let source = alert.sources.first();
-    let fields: [(&str, String); 17] = [
+    let served = alert.cost.as_ref().map(|cost| cost.served.to_string());
+    let fields: Vec<(&str, String)> = vec![
         ("rt", alert.time.ms().to_string()),
-        ("externalId", incident.id.clone()),
+        ("externalId", subject.id().to_owned()),
         ("cat", alert.cause.name().to_owned()),
-        ("act", incident.state.to_owned()),
-        ("suser", owner.to_owned()),
+        ("act", subject.state().to_owned()),
+        ("suser", alert.owner_name().to_owned()),
         ("requestClientApplication", source.and_then(|s| s.client.clone()).unwrap_or_default()),
-        ("cs1Label", "keyId".to_owned()),
-        ("cs1", alert.key.id.clone()),
-        ("cs2Label", "keyName".to_owned()),
-        ("cs2", alert.key.name.clone()),
+        ("cs1Label", id_label.to_owned()),
+        ("cs1", resource.id.to_owned()),
+        ("cs2Label", name_label.to_owned()),
+        ("cs2", resource.name.to_owned()),
         ("cs3Label", "source".to_owned()),
         ("cs3", source.map(|s| s.text.clone()).unwrap_or_default()),
         ("cs4Label", "atlas".to_owned()),
         ("cs4", ids(alert)),
-        ("cn1Label", "requestsServed".to_owned()),
-        ("cn1", alert.cost.served.to_string()),
+        ("cn1Label", served.as_ref().map(|_| "requestsServed".to_owned()).unwrap_or_default()),
+        ("cn1", served.unwrap_or_default()),
         ("msg", cut(&alert.what_happened.join(" "), 900)),
     ];
     let written = fields.iter().filter(|(_, value)| !value.is_empty());
@@ -68,7 +73,7 @@ fn extension(text: &str) -> String {
 
 /// A syslog message around a text.
 pub(super) fn syslog(alert: &Alert, text: String) -> Message {
-    let level = match alert.incident.severity {
+    let level = match alert.subject.severity() {
         _ if alert.cause.is_end() => 5,
         "critical" => 2,
         "high" => 3,

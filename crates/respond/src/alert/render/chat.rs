@@ -44,7 +44,7 @@ pub(super) fn slack(alert: &Alert) -> Message {
     if !foot.is_empty() {
         blocks.push(json!({"type": "context", "elements": foot}));
     }
-    let fallback = escaped(&format!("{} ({})", alert.headline, alert.incident.id), SECTION_MAX);
+    let fallback = escaped(&format!("{} ({})", alert.headline, alert.subject.id()), SECTION_MAX);
     let body = json!({"text": fallback, "blocks": blocks});
     post(String::new(), &body, SecretPlace::None)
 }

@@ -1,4 +1,4 @@
-//! E-mail: plain text, one thread for each incident.
+//! E-mail: plain text, one thread for each incident or alarm.
 
 use tokenwatch_model::alert::Message;
 
@@ -10,6 +10,6 @@ pub(super) fn render(alert: &Alert) -> Message {
         subject: cut(&format!("[TokenWatch] {}", alert.headline), 200),
         text: plain(alert),
         id: alert.id.clone(),
-        thread: alert.incident.id.clone(),
+        thread: alert.subject.id().to_owned(),
     }
 }

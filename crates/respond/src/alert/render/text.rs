@@ -1,6 +1,6 @@
 //! The text that formats share, and how it is cut.
 
-use crate::alert::{Alert, NextStep};
+use crate::alert::{AboutSubject, Alert, NextStep};
 use crate::words::{clock, count};
 
 /// A part of an alert with a heading of its own.
@@ -11,36 +11,51 @@ pub(super) struct Part {
 
 /// The parts that a person reads at 3 a.m., in the order of the questions.
 pub(super) fn parts(alert: &Alert) -> Vec<Part> {
-    let mut sure = vec![alert.how_sure.text.clone()];
-    sure.extend(alert.how_sure.reasons.iter().map(|reason| format!("- {reason}")));
-    vec![
-        Part { heading: "What happened", lines: alert.what_happened.clone() },
-        Part { heading: "How sure, and why", lines: sure },
-        Part { heading: "What was done", lines: alert.what_was_done.clone() },
-        Part { heading: "What it cost so far", lines: vec![alert.cost.text.clone()] },
-    ]
+    let list = |lines: &[String]| lines.iter().map(|line| format!("- {line}")).collect::<Vec<_>>();
+    let sure = alert.how_sure.as_ref().map(|how_sure| {
+        let mut lines = vec![how_sure.text.clone()];
+        lines.extend(list(&how_sure.reasons));
+        lines
+    });
+    let all = [
+        ("What happened", alert.what_happened.clone()),
+        ("Who spends it", list(&alert.who_spends)),
+        ("What the month comes to", alert.the_month.clone()),
+        ("How sure, and why", sure.unwrap_or_default()),
+        ("What was done", alert.what_was_done.clone()),
+        ("What it cost so far", alert.cost.iter().map(|cost| cost.text.clone()).collect()),
+    ];
+    // An incident has no month, and an alarm nobody to be sure of.
+    let written = all.into_iter().filter(|(heading, lines)| *heading == "What was done" || !lines.is_empty());
+    written.map(|(heading, lines)| Part { heading, lines }).collect()
 }
 
 /// Names and values of the facts that stand above.
 pub(super) fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
-    let incident = &alert.incident;
-    let mut key = format!("{} ({})", alert.key.name, alert.key.id);
-    for part in [&alert.key.environment, &alert.key.service] {
+    let (subject, resource) = (&alert.subject, alert.resource());
+    let mut whose = format!("{} ({})", resource.name, resource.id);
+    for part in [resource.environment, resource.service] {
         if !part.is_empty() {
-            key.push_str(", ");
-            key.push_str(part);
+            whose.push_str(", ");
+            whose.push_str(part);
         }
+    }
+    let (what, state) = match subject {
+        AboutSubject::Incident(incident) => ("Incident", incident.state),
+        AboutSubject::Alarm(alarm) => ("Alarm", alarm.kind),
+    };
+    let mut facts = vec![(what, format!("{}, {state}, {}", subject.id(), subject.severity()))];
+    match resource.kind {
+        "provider" => return [facts, vec![("Provider", resource.name.to_owned())]].concat(),
+        "owner" => {}
+        _ => facts.push(("Key", whose)),
     }
     let owner = match &alert.owner {
         Some(owner) if owner.on_call.is_empty() => format!("{}, nobody on call", owner.name),
         Some(owner) => format!("{}, on call {}", owner.name, owner.on_call),
         None => "none: nobody can say whether it was them".to_owned(),
     };
-    let mut facts = vec![
-        ("Incident", format!("{}, {}, {}", incident.id, incident.state, incident.severity)),
-        ("Key", key),
-        ("Owner", owner),
-    ];
+    facts.push(("Owner", owner));
     facts.extend(alert.next_step.as_ref().map(|step| ("Next step", next_step(step))));
     facts
 }

@@ -1,11 +1,12 @@
 //! Who is told, and when.
 
+use tokenwatch_model::alert::{Subject, SubjectId};
 use tokenwatch_model::key::Mode;
 use tokenwatch_model::time::HOUR;
 
 use super::*;
 use crate::alert::tests::found;
-use crate::situation::examples::NOW;
+use crate::situation::examples::{NOW, Scene};
 
 fn route(name: &str, to: &[&str]) -> Route {
     Route { name: name.into(), to: to.iter().map(SmolStr::new).collect(), ..Route::default() }
@@ -15,7 +16,7 @@ fn delivery(destination: &str, route: &str, cause: AlertCause, created: Timestam
     Delivery {
         id: 1,
         sequence: 1,
-        incident: tokenwatch_model::id::IncidentId::from_bits(1),
+        subject: SubjectId::Incident(tokenwatch_model::id::IncidentId::from_bits(1)),
         destination: destination.into(),
         route: route.into(),
         cause,
@@ -28,6 +29,10 @@ fn delivery(destination: &str, route: &str, cause: AlertCause, created: Timestam
     }
 }
 
+fn whose(scene: &Scene) -> Whose<'_> {
+    Whose { environment: Some(&scene.key.environment), owner: scene.owner.as_ref() }
+}
+
 /// Decides about an alert on the key `search-prod` of `search-team`, in production, at 12:00 UTC on a Sunday.
 #[track_caller]
 fn check(routes: &[Route], cause: AlertCause, before: &[Delivery], want: &[(&str, &str, AlertCause, u64)]) {
@@ -35,10 +40,10 @@ fn check(routes: &[Route], cause: AlertCause, before: &[Delivery], want: &[(&str
     let owner = scene.owner.as_mut().unwrap();
     (owner.on_call, owner.channel) = ("pager".into(), "room".into());
     let incident = scene.incident.clone().unwrap();
-    let alert = StoredAlert { sequence: 2, time: NOW, cause, incident };
+    let alert = StoredAlert { sequence: 2, time: NOW, cause, subject: Subject::Incident(Box::new(incident)) };
     let destinations = ["pager", "room", "siem", "boss"].map(SmolStr::new_static);
     let routing = Routing { routes, destinations: &destinations };
-    let planned = routing.decide(&alert, &scene.key, scene.owner.as_ref(), before, NOW);
+    let planned = routing.decide(&alert, whose(&scene), before, NOW);
     let got: Vec<(&str, &str, AlertCause, u64)> = planned
         .iter()
         .map(|p| (p.destination.as_str(), p.route.as_str(), p.cause, p.due.since(NOW) / SECOND))

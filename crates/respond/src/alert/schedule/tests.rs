@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use tokenwatch_model::alert::DeliveryState;
+use tokenwatch_model::id::IncidentId;
 
 use super::*;
 
@@ -13,7 +14,7 @@ fn pending(id: u64, incident: u64, cause: AlertCause, due_s: i64) -> Delivery {
     Delivery {
         id,
         sequence: id,
-        incident: IncidentId::from_bits(incident),
+        subject: SubjectId::Incident(IncidentId::from_bits(incident)),
         destination: "d".into(),
         route: "r".into(),
         cause,
@@ -94,10 +95,10 @@ proptest! {
         let mut last = [0; 4];
         while let Some(next) = pick(&rows, |_| None, NOW) {
             let at = rows.iter().position(|row| row.id == next.id).unwrap();
-            let incident = rows[at].incident;
+            let incident = rows[at].subject;
             for id in next.merged.iter().chain([&next.id]) {
                 let row = rows.iter().find(|row| row.id == *id).unwrap();
-                prop_assert!(row.incident == incident && *id > last[incident.bits() as usize]);
+                prop_assert!(row.subject == incident && *id > last[incident.bits() as usize]);
                 prop_assert!(*id == next.id || row.cause == Updated);
                 last[incident.bits() as usize] = *id;
             }
