@@ -338,11 +338,13 @@ impl Acts {
         self.errors.saturating_mul(3) >= self.answered
     }
 
-    /// All factors, with `in_flight` requests more on the way.
-    pub(crate) fn factors(&self, baseline: &Baseline, in_flight: u32) -> Factors {
+    /// All factors on a key that is so many days old, with `in_flight` requests more on the way.
+    pub(crate) fn factors(&self, baseline: &Baseline, in_flight: u32, key_days: f64) -> Factors {
         let requests = u64::from(self.peak_requests.max(self.hour_requests.saturating_add(in_flight)));
-        let by_requests = excess(requests as f64 / baseline.reference_requests());
-        let by_cost = excess(self.peak_cost.dollars() / baseline.reference_cost());
+        // The busiest hour of a part of a day is exceeded by as much more.
+        let part = key_days.min(1.0);
+        let by_requests = excess(part * requests as f64 / baseline.reference_requests());
+        let by_cost = excess(part * self.peak_cost.dollars() / baseline.reference_cost());
         // Benign newcomers open a few connections; a hundred at once is one in ten of those that do.
         let at_once = if in_flight < 8 { 1.0 } else { (f64::from(in_flight) / 2.0).sqrt() / 2.0 };
         let kinds = if self.mostly_fails() { self.recon_kinds() } else { 0 };

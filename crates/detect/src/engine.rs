@@ -177,6 +177,7 @@ struct Youth {
 impl Youth {
     fn of(age_days: f64, maturity_days: f64) -> Self {
         let set_up: f64 = match age_days {
+            days if days < 1.0 => 60.0,
             days if days < 2.0 => 20.0,
             days if days < 7.0 => 4.0,
             days if days < 30.0 => 1.3,

@@ -31,6 +31,8 @@ const EARLIEST: Timestamp = Timestamp::from_seconds(1_577_836_800);
 
 /// A key with fewer clean requests in a few hours was tried, and may be deployed later.
 const TRIED: u64 = 30;
+/// Hours with requests in which a key shows who calls.
+const ACTIVE: u32 = 3;
 
 /// Why bytes are not a key's state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -276,11 +278,20 @@ impl KeyState {
         self.age_days(time).min(f64::from(self.active_hours) / 3.0)
     }
 
-    /// Whether the key has shown what it is; until then whoever comes defines it. It takes a day, and either three
-    /// active hours or so many requests that it was not only tried.
+    /// Whether the key has shown what it is, which takes a day, and either three active hours or so many requests that it
+    /// was not only tried. Until then nothing counts as its churn.
     pub(crate) fn is_defined(&self, time: Timestamp) -> bool {
-        let is_used = || self.baseline.as_ref().is_some_and(|baseline| baseline.requests() >= TRIED);
-        self.age_days(time) >= 1.0 && (self.active_hours >= 3 || is_used())
+        self.age_days(time) >= 1.0 && (self.active_hours >= ACTIVE || self.is_used())
+    }
+
+    /// Whether newcomers are weighed; until then whoever comes defines the key. A key that is in use needs no whole day:
+    /// who comes then is weighed against how much a key changes in its first.
+    pub(crate) fn is_judged(&self, time: Timestamp) -> bool {
+        self.is_defined(time) || (self.active_hours >= ACTIVE && self.is_used())
+    }
+
+    fn is_used(&self) -> bool {
+        self.baseline.as_ref().is_some_and(|baseline| baseline.requests() >= TRIED)
     }
 
     /// Days since the key's first event.

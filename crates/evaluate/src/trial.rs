@@ -187,6 +187,10 @@ impl Trial<'_> {
         // The fork of a key that nobody uses any more knows only what was before.
         let known = Timestamp(first.0.saturating_sub(owner_silent_days * DAY));
         let from = clean.partition_point(|event| event.request.time < known);
+        // Who never used a key can not have stopped to.
+        if owner_silent_days > 0 && from == 0 {
+            return None;
+        }
         Some(Branch { from, what: What::Theft { attack, events, is_owner_silent: owner_silent_days > 0 } })
     }
 

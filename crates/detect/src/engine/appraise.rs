@@ -149,7 +149,7 @@ impl Engine {
                 &fresh
             }
         };
-        let factors = slot.acts.factors(baseline, in_flight.actor);
+        let factors = slot.acts.factors(baseline, in_flight.actor, state.age_days(now));
         let content = slot.told.factors(&state.content);
         let kind = kind_nats(state, slot, novelty);
         let software = if novelty.has(dimension::FAMILY) {

@@ -95,7 +95,7 @@ impl Engine {
     /// Whether the key is so young that whoever comes defines it, and nothing hard speaks against that.
     pub(crate) fn is_learning(&self, state: &KeyState, profile: &KeyProfile, now: Timestamp) -> bool {
         let hard = profile.leaked.is_some_and(|leaked| leaked <= now) || state.theft_at.is_some();
-        !state.is_defined(now) && !hard
+        !state.is_judged(now) && !hard
     }
 
     /// A finding about a newcomer.

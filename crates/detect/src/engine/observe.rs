@@ -348,7 +348,10 @@ pub(super) fn learn_caller(state: &mut KeyState, features: &Features, now: Times
     if flags == 0 {
         return;
     }
-    if counts && let Some(churn) = &mut state.churn {
+    if counts
+        && state.is_defined(now)
+        && let Some(churn) = &mut state.churn
+    {
         churn.count(flags);
     }
     let known = &state.known;

@@ -124,6 +124,29 @@ fn a_key_tried_once_and_deployed_later_is_still_new() {
 }
 
 #[test]
+fn a_key_in_use_is_judged_in_its_first_day_already() {
+    let in_use = |hours: u64| {
+        let mut key = Key::with_history(0);
+        (0..hours * 20).for_each(|i| drop(key.serve(&usual(day(0).plus(i * 3 * MINUTE)))));
+        key
+    };
+    let score = |hours: u64| {
+        let asked = request(key(0), &stranger(day(0).plus(hours * HOUR)));
+        let key = in_use(hours);
+        key.engine.judge(&key.state, &key.profile, &asked, InFlight::default()).once_in_days
+    };
+    assert_eq!(score(2), 0.0, "whoever comes defines it");
+    assert!(score(4) > 1.0 && 2.0 * score(4) < score(30), "{} {}", score(4), score(30));
+    // A deployment elsewhere, ten times as busy, is the key's own.
+    let mut key = in_use(4);
+    for i in 0..600 {
+        let deployed = Call { place: NEAR, ..usual(day(0).plus(4 * HOUR + i * 18 * SECOND)) };
+        let (decision, findings) = key.pass(&deployed);
+        assert!(decision == Decision::Forward && alerts(&findings).is_empty());
+    }
+}
+
+#[test]
 fn young_keys_are_judged_leniently_and_grown_ones_strictly() {
     let score = |days: u64| {
         let key = Key::with_history(days);

@@ -64,6 +64,11 @@ impl Trajectory {
         Some(Detection { requests: step.requests, seconds: step.seconds, spent: step.spent })
     }
 
+    /// The highest score of the whole theft.
+    pub fn highest(&self) -> f64 {
+        self.steps.last().map_or(0.0, |step| step.score)
+    }
+
     /// Share of the theft's spend that was gone when it was found; all of it when it was not. A theft that costs
     /// nothing counts its requests instead.
     pub fn gone(&self, found: Option<&Detection>) -> f64 {
