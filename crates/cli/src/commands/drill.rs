@@ -319,7 +319,7 @@ fn inventory(key: &Key, owner: Option<&Owner>, mode: Mode, is_learned: bool) -> 
             "learned",
             is_learned,
             "was used for long enough to have a normal",
-            "was hardly used yet: whoever calls in its first day and its first thirty requests defines it, so no thief is \
+            "was hardly used yet: whoever calls in its first hours and its first thirty requests defines it, so no thief is \
              found; until then its scope, limits and budgets protect it",
         ),
         line("owner", owner.is_some(), "has an owner", "has no owner: nobody is paged for it"),
