@@ -13,13 +13,14 @@ use tokenwatch_console::links::Issuer;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alarm::{Alarm, Spender};
 use tokenwatch_model::alert::{AlertCause, Message, StoredAlert, Subject};
+use tokenwatch_model::id::IncidentId;
 use tokenwatch_model::incident::Incident;
 use tokenwatch_model::key::Key;
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::provider::SecretRef;
 use tokenwatch_model::secret::Secret;
-use tokenwatch_model::time::Timestamp;
+use tokenwatch_model::time::{HOUR, Timestamp};
 use tokenwatch_outside::{Carrier, MailServer, MailTls, Trust};
 use tokenwatch_respond::alert::references::Cites;
 use tokenwatch_respond::alert::render::{self, Format, render};
@@ -31,6 +32,8 @@ use tokenwatch_store::Store;
 use crate::build::read_secret;
 use crate::config::{Config, Destination};
 
+/// How far apart two incidents may have been opened to be told of together.
+const BESIDE: u64 = HOUR;
 /// Where PagerDuty and Opsgenie are, unless configured otherwise.
 const PAGERDUTY: &str = "https://events.pagerduty.com";
 const OPSGENIE: &str = "https://api.opsgenie.com";
@@ -180,6 +183,7 @@ impl Desk {
             owner: case.owner.as_ref(),
             containments: &case.containments,
             steps: &steps,
+            beside: &case.beside,
             link: self.link.as_deref(),
             runbook: self.runbook.as_deref(),
             approvals: &self.approvals(to, incident, cause, sending),
@@ -200,6 +204,8 @@ pub(crate) struct Case {
     pub(crate) key: Key,
     pub(crate) owner: Option<Owner>,
     pub(crate) containments: Vec<tokenwatch_model::containment::Containment>,
+    /// Incidents on other keys of the owner that were opened within an hour of this one, with the keys' names.
+    pub(crate) beside: Vec<(IncidentId, SmolStr)>,
 }
 
 /// Whose spend a billing alarm is about, as far as it is still there.
@@ -255,7 +261,12 @@ impl Case {
         let id = incident.key;
         let key = store.key(id)?.with_context(|| format!("there is no key {id}"))?.key;
         let owner = key.owner.map(|owner| store.owner(owner)).transpose()?.flatten();
-        Ok(Self { containments: store.containments_of(id)?, key, owner })
+        // A drill's incident stands alone: what it would stand beside is real.
+        let beside = match &owner {
+            Some(owner) if !incident.drill => store.incidents_beside(incident, owner.id, BESIDE)?,
+            _ => Vec::new(),
+        };
+        Ok(Self { containments: store.containments_of(id)?, beside, key, owner })
     }
 }
 

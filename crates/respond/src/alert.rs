@@ -96,6 +96,9 @@ pub struct Alert {
     pub what_to_press: Vec<Press>,
     /// The step of the runbook that somebody has to do next.
     pub next_step: Option<NextStep>,
+    /// Other keys of the owner that an incident was opened about at about the same time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<AboutBeside>,
     /// Where to read on.
     pub links: Vec<Link>,
     /// The field's names for what happened.
@@ -124,6 +127,15 @@ pub struct AboutOwner {
     pub on_call: String,
     /// Where to write.
     pub channel: String,
+}
+
+/// An incident on another key of the same owner: one thief often has several keys.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AboutBeside {
+    /// Id of the incident.
+    pub incident: String,
+    /// Name of its key.
+    pub key: String,
 }
 
 /// How sure an alert is.
@@ -180,6 +192,8 @@ pub struct About<'a> {
     pub containments: &'a [Containment],
     /// The steps of the runbook as they are now.
     pub steps: &'a [runbook::Step],
+    /// Incidents on other keys of the owner at about the same time, with the keys' names.
+    pub beside: &'a [(IncidentId, SmolStr)],
     /// Where people read on about an incident; `{incident}` stands for its id.
     pub link: Option<&'a str>,
     /// What to do about incidents, in the operator's own words somewhere.
@@ -280,6 +294,7 @@ impl Alert {
             sources: sources(incident, about.containments),
             what_to_press: what_to_press(incident, about.key, cause, stored.time),
             next_step: next_step(incident, stored.time, about.steps),
+            beside: about.beside.iter().map(about_beside).collect(),
             links: links(incident, about),
             references: references::of(incident.findings.iter().map(|f| f.rule.as_str()), about.cites),
         }
@@ -293,6 +308,10 @@ fn about_key(key: &Key) -> AboutKey {
         environment: safe(&key.environment),
         service: safe(&key.service),
     }
+}
+
+fn about_beside((incident, key): &(IncidentId, SmolStr)) -> AboutBeside {
+    AboutBeside { incident: incident.to_string(), key: safe(&clean(key)) }
 }
 
 fn about_owner(owner: &Owner) -> AboutOwner {

@@ -67,7 +67,12 @@ type Addressed = anyhow::Result<(Destination, Message)>;
 fn addressed(desk: &Desk, name: &SmolStr, alert: &StoredAlert, stand_in: &StandIn) -> Addressed {
     let ready = desk.destinations.get(name).context("no such destination")?;
     let incident = alert.subject.incident().context("a test is about an incident")?;
-    let case = Case { key: stand_in.key.clone(), owner: stand_in.owner.clone(), containments: Vec::new() };
+    let case = Case {
+        key: stand_in.key.clone(),
+        owner: stand_in.owner.clone(),
+        containments: Vec::new(),
+        beside: Vec::new(),
+    };
     let story = Story::Incident(incident, Box::new(case));
     let sending = Sending { now: alert.time, links: None };
     let (_, message) = desk.render((name, ready), alert, AlertCause::Test, &story, &sending);

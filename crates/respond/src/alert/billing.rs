@@ -60,6 +60,7 @@ impl Alert {
             sources: Vec::new(),
             what_to_press: what_to_press(alarm),
             next_step: None,
+            beside: Vec::new(),
             links: links(background),
             references: references::of([rule].into_iter(), background.cites),
         }

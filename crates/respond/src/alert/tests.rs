@@ -35,6 +35,10 @@ fn act(mut scene: Scene) -> (Scene, Effects) {
 }
 
 pub(super) fn alert_of(scene: &Scene, cause: AlertCause) -> Alert {
+    alert_beside(scene, cause, &[])
+}
+
+fn alert_beside(scene: &Scene, cause: AlertCause, beside: &[(IncidentId, SmolStr)]) -> Alert {
     let incident = scene.incident.clone().unwrap();
     let time = incident.timeline.last().unwrap().time;
     let subject = Subject::Incident(Box::new(incident.clone()));
@@ -53,12 +57,28 @@ pub(super) fn alert_of(scene: &Scene, cause: AlertCause) -> Alert {
         owner: scene.owner.as_ref(),
         containments: &scene.containments,
         steps: &steps,
+        beside,
         link: Some("https://tokenwatch.example/incidents/{incident}"),
         runbook: Some("https://wiki.example/tokenwatch"),
         approvals: &[],
         cites: &cites,
     };
     Alert::new(&stored, &incident, cause, &about)
+}
+
+#[test]
+fn one_thief_on_several_keys_is_told_of_with_each() {
+    let (scene, _) = found(Mode::Contain);
+    let beside =
+        [(IncidentId::from_bits(7), "search-dev".into()), (IncidentId::from_bits(8), "batch".into())];
+    let alert = alert_beside(&scene, AlertCause::Opened, &beside);
+    let text = |alert: &Alert| format!("{:?}", render(alert, Format::Email, &Carrier::Syslog, "0"));
+    let want =
+        "Not alone: 2 more keys of search-team within the hour: search-dev (inc_000000000007), batch (inc_";
+    assert!(text(&alert).contains(want), "{}", text(&alert));
+    assert!(!text(&alert_of(&scene, AlertCause::Opened)).contains("Not alone"));
+    let json = serde_json::to_value(&alert).unwrap();
+    assert_eq!(json["beside"][0], serde_json::json!({ "incident": "inc_000000000007", "key": "search-dev" }));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Reading: each call sees one snapshot.
 
 use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
+use tokenwatch_model::SmolStr;
 use tokenwatch_model::audit::AuditRow;
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::id::{ContainmentId, IncidentId, KeyId, OwnerId};
@@ -192,6 +193,31 @@ impl Store {
         let limit = filter.limit.map_or(-1, i64::from);
         let key = rows::stored_optional(filter.key.map(KeyId::bits));
         self.many(rows::INCIDENT, &from, params![key, limit], rows::incident)
+    }
+
+    /// Incidents on an owner's other keys that were opened within `span` of an incident and were no false alarm, with the keys'
+    /// names, oldest first; at most ten.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn incidents_beside(
+        &self,
+        incident: &Incident,
+        owner: OwnerId,
+        span: u64,
+    ) -> Result<Vec<(IncidentId, SmolStr)>, ReadError> {
+        let from = "incidents AS i JOIN keys AS k ON k.id = i.key \
+             WHERE k.owner = ?1 AND i.key <> ?2 AND i.opened BETWEEN ?3 AND ?4 AND i.state <> 'dismissed' \
+             ORDER BY i.opened, i.id LIMIT 10";
+        let (first, last) = (incident.opened.0.saturating_sub(span), incident.opened.0.saturating_add(span));
+        let ids = (stored(owner.bits()), stored(incident.key.bits()));
+        self.many(
+            "i.id, k.name",
+            from,
+            params![ids.0, ids.1, stored(first), stored(last)],
+            rows::incident_name,
+        )
     }
 
     /// Words about contexts after a revision, in their order; 0 is from the first on.

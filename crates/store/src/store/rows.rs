@@ -106,6 +106,11 @@ pub(crate) fn incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     Ok(Incident { revision: number(row, 1)?, ..incident })
 }
 
+/// The id of an incident and the name of its key.
+pub(crate) fn incident_name(row: &Row<'_>) -> rusqlite::Result<(IncidentId, SmolStr)> {
+    Ok((IncidentId::from_bits(number(row, 0)?), text(row, 1)?))
+}
+
 pub(crate) fn feedback(row: &Row<'_>) -> rusqlite::Result<StoredFeedback> {
     Ok(StoredFeedback {
         revision: number(row, 0)?,

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::{Drill, DrillEnd};
 use tokenwatch_model::id::DrillId;
-use tokenwatch_model::incident::Incident;
+use tokenwatch_model::incident::{Incident, IncidentState};
 use tokenwatch_model::key::{Key, KeyState, Rotation, StoredKey};
 use tokenwatch_model::ports::StateSource;
 use tokenwatch_model::secret::SecretHash;
@@ -98,7 +98,7 @@ fn incidents_are_listed_newest_first() {
     for n in 0..6 {
         let mut incident = incident(n);
         if n % 2 == 0 {
-            incident.state = tokenwatch_model::incident::IncidentState::Resolved;
+            incident.state = IncidentState::Resolved;
         }
         store.put_incident(&incident, &entry("incident.open", n)).unwrap();
     }
@@ -110,6 +110,33 @@ fn incidents_are_listed_newest_first() {
     assert_eq!(list(IncidentFilter { open_only: true, ..Default::default() }), [5, 3, 1]);
     assert_eq!(list(IncidentFilter { limit: Some(2), ..Default::default() }), [5, 4]);
     assert_eq!(list(IncidentFilter { key: Some(key(4).key.id), ..Default::default() }), [4]);
+}
+
+#[test]
+fn incidents_of_one_owner_at_one_time_stand_beside_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (team, others) = (owner(1), owner(2));
+    for owner in [&team, &others] {
+        store.put_owner(owner, &entry("owner.add", owner.id)).unwrap();
+    }
+    let at = START.plus(24 * HOUR);
+    let put = |n: u64, owner, opened, state| {
+        let mut stored = key(n);
+        stored.key.owner = Some(owner);
+        store.insert_key(&stored, &entry("key.issue", n)).unwrap();
+        let case = Incident { key: stored.key.id, opened, state, ..incident(n) };
+        store.put_incident(&case, &entry("incident.open", n)).unwrap();
+        case
+    };
+    let first = put(1, team.id, at, IncidentState::Open);
+    let second = put(2, team.id, at.plus(HOUR), IncidentState::Contained);
+    put(3, team.id, at.plus(HOUR + 1), IncidentState::Open);
+    put(4, team.id, at, IncidentState::Dismissed);
+    put(5, others.id, at, IncidentState::Open);
+    let beside = |case: &Incident| store.incidents_beside(case, team.id, HOUR).unwrap();
+    assert_eq!(beside(&first), [(second.id, "service-2".into())]);
+    assert_eq!(beside(&second).len(), 2);
 }
 
 /// The change is refused with an error that fits, and leaves nothing behind.

@@ -57,7 +57,18 @@ pub(super) fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     };
     facts.push(("Owner", owner));
     facts.extend(alert.next_step.as_ref().map(|step| ("Next step", next_step(step))));
+    if !alert.beside.is_empty() {
+        facts.push(("Not alone", beside(alert)));
+    }
     facts
+}
+
+/// `2 more keys of search-team within the hour: search-dev (inc_…), search-batch (inc_…)`.
+fn beside(alert: &Alert) -> String {
+    let keys: Vec<String> =
+        alert.beside.iter().map(|other| format!("{} ({})", other.key, other.incident)).collect();
+    let owner = alert.owner.as_ref().map_or("the same owner", |owner| owner.name.as_str());
+    format!("{} of {owner} within the hour: {}", count(keys.len() as u64, "more key"), keys.join(", "))
 }
 
 /// `Rotate: give the owner a new key (search-team), due 2026-03-01 13:00:00 UTC`.
