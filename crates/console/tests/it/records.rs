@@ -1,4 +1,6 @@
 //! Records in memory, as strict as the store: one counter of revisions, compare and set, all or nothing.
+//!
+//! Longer than 500 lines because a trait is implemented in one place.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -13,6 +13,8 @@ mod journal;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 #[path = "../../src/samples.rs"]
 mod samples;
 #[cfg(test)]

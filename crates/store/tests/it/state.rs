@@ -8,7 +8,7 @@ use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::{Drill, DrillEnd};
 use tokenwatch_model::id::DrillId;
 use tokenwatch_model::incident::{Incident, IncidentState};
-use tokenwatch_model::key::{Key, KeyState, Rotation, StoredKey};
+use tokenwatch_model::key::{Key, KeyState, StoredKey};
 use tokenwatch_model::ports::StateSource;
 use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::time::{HOUR, MINUTE, Timestamp};
@@ -24,7 +24,7 @@ pub(crate) fn open(dir: &Path) -> Store {
 }
 
 #[track_caller]
-fn check_key(found: Option<StoredKey>, want: &StoredKey, revision: u64) {
+pub(crate) fn check_key(found: Option<StoredKey>, want: &StoredKey, revision: u64) {
     let found = found.unwrap();
     assert_eq!(found.key, Key { revision, ..want.key.clone() });
     assert_eq!(found.hash.bytes(), want.hash.bytes());
@@ -141,7 +141,7 @@ fn incidents_of_one_owner_at_one_time_stand_beside_each_other() {
 
 /// The change is refused with an error that fits, and leaves nothing behind.
 #[track_caller]
-fn check_refused(store: &Store, change: Change, fits: fn(&UpdateError) -> bool) {
+pub(crate) fn check_refused(store: &Store, change: Change, fits: fn(&UpdateError) -> bool) {
     let before = (store.revision().unwrap(), store.verify_audit().unwrap());
     let mut batch = Batch::new(entry("test", 1));
     batch.push(Change::Owner(owner(77))).push(change);
@@ -222,59 +222,6 @@ fn a_revoked_key_stays_revoked() {
         assert!(raw.execute_batch(statement).is_err(), "{statement}");
     }
     assert_eq!(store.key(revoked.id).unwrap().unwrap().key.state, KeyState::Revoked);
-}
-
-/// A sample with the n-th credential, rotated `n` seconds after its birth.
-fn rotated(revision: u64, n: u64, before: u64) -> StoredKey {
-    let mut stored = key(1);
-    stored.key.revision = revision;
-    stored.key.rotation =
-        Some(Rotation { rotated: stored.key.created.plus(n), previous_ends: stored.key.created.plus(HOUR) });
-    stored.hash = SecretHash::of(&n.to_le_bytes());
-    stored.previous = Some(SecretHash::of(&before.to_le_bytes()));
-    stored
-}
-
-#[test]
-fn a_rotation_moves_on_and_is_read_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let issued = store.insert_key(&key(1), &entry("key.issue", 1)).unwrap();
-    check_refused(&store, Change::RotateKey(rotated(issued - 1, 100, 1)), |e| {
-        matches!(e, UpdateError::Conflict { .. })
-    });
-    let once = store.rotate_key(&rotated(issued, 100, 1), &entry("key.rotate", 1)).unwrap();
-    check_key(store.key(key(1).key.id).unwrap(), &rotated(once, 100, 1), once);
-    // Neither of its credentials can be given out again, nor one that it never had be the one before.
-    for (n, before) in [(100, 1), (1, 100), (101, 7)] {
-        let again = StoredKey { key: rotated(once, 101, 1).key, ..rotated(once, n, before) };
-        check_refused(&store, Change::RotateKey(again), |e| {
-            matches!(e, UpdateError::Exists { .. } | UpdateError::Database(_))
-        });
-    }
-    // The newest was lost: the one before stays.
-    let twice = store.rotate_key(&rotated(once, 102, 1), &entry("key.rotate", 1)).unwrap();
-    let next = store.rotate_key(&rotated(twice, 103, 102), &entry("key.rotate", 1)).unwrap();
-    let mut edited = rotated(next, 103, 102);
-    edited.key.service = "search".into();
-    edited.key.rotation = edited.key.rotation.map(|rotation| Rotation { previous_ends: START, ..rotation });
-    let edited_at = store.update_key(&edited.key, &entry("key.retire", 1)).unwrap();
-    drop(store);
-    let store = open(dir.path());
-    check_key(store.key(edited.key.id).unwrap(), &edited, edited_at);
-    assert_eq!(store.changes_since(next).unwrap().keys.len(), 1);
-    // Nor by going around this program.
-    let raw = Connection::open(dir.path().join("state.db")).unwrap();
-    for statement in [
-        "UPDATE keys SET previous = NULL, rotated = NULL, previous_ends = NULL, revision = revision + 1",
-        "UPDATE keys SET previous = zeroblob(32), revision = revision + 1",
-        "UPDATE keys SET hash = previous, revision = revision + 1",
-        "UPDATE keys SET hash = previous, previous = hash, rotated = rotated + 1, revision = revision + 1",
-        "UPDATE keys SET rotated = rotated + 1, revision = revision + 1",
-        "UPDATE keys SET previous_ends = NULL, revision = revision + 1",
-    ] {
-        assert!(raw.execute_batch(statement).is_err(), "{statement}");
-    }
 }
 
 #[test]

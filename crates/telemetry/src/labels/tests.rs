@@ -90,6 +90,7 @@ fn every_refusal_has_its_own_series() {
         Refusal::NoProviderCredential,
         Refusal::CircuitOpen,
         Refusal::Overloaded,
+        Refusal::Rotated,
     ];
     check(&all, Refusal::code);
 }
