@@ -181,7 +181,7 @@ pub(super) fn describe(report: &Report, strict: bool) -> String {
 /// What is the same in all of them, said once.
 fn shared(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
-    for wanted in ["undone", "unforgeable", "paged"] {
+    for wanted in ["undone", "unforgeable", "rotated", "paged"] {
         let of = |mark| {
             let all = report.thefts.iter().flat_map(|rehearsed| &rehearsed.checks);
             all.filter(|check| check.name == wanted && check.mark == mark).count()
