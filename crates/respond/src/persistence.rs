@@ -101,15 +101,21 @@ pub fn verdict(check: &PersistenceCheck) -> Verdict {
     }
 }
 
+/// Keeps the oldest of what was found, and counts the rest.
+pub fn bound(check: &mut PersistenceCheck) {
+    check
+        .found
+        .sort_by(|a, b| (a.artifact.created, &a.artifact.id).cmp(&(b.artifact.created, &b.artifact.id)));
+    check.more += check.found.len().saturating_sub(PersistenceCheck::FOUND_MAX) as u64;
+    check.found.truncate(PersistenceCheck::FOUND_MAX);
+}
+
 /// Keeps a check with the incident. `accounted` are ids of artifacts that whoever asked accounts for.
 pub fn record(mut incident: Incident, mut check: PersistenceCheck, accounted: &[SmolStr]) -> Effects {
     let (now, who) = (check.time, check.who.clone());
     let before = incident.handling.persistence.take();
     let known = |one: &Found| before.iter().flat_map(|before| &before.found).find(|old| is_same(old, one));
-    check.found.sort_by(|a, b| {
-        let order = |one: &Found| (one.artifact.created, one.artifact.id.clone());
-        order(a).cmp(&order(b))
-    });
+    bound(&mut check);
     let mut news = 0;
     for one in &mut check.found {
         let old = known(one);
@@ -119,8 +125,6 @@ pub fn record(mut incident: Incident, mut check: PersistenceCheck, accounted: &[
         }
         news += usize::from(old.is_none() && one.accounted.is_none());
     }
-    check.more += check.found.len().saturating_sub(PersistenceCheck::FOUND_MAX) as u64;
-    check.found.truncate(PersistenceCheck::FOUND_MAX);
     let text = format!("checked persistence at {}", summary(&check));
     tell(&mut incident, now, &who, text);
     if news > 0 && incident.handling.mark(PERSISTENCE).is_some() {
