@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! * What could not be asked is never "nothing there": a check with a gap answers the runbook's step only by a person's word.
+//! * What was found once is forgotten only when a list that was read whole does not have it any more.
 //! * An artifact that a person accounted for stays so when the providers are asked again; one that is new opens the step again.
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,7 @@ pub fn record(mut incident: Incident, mut check: PersistenceCheck, accounted: &[
     let (now, who) = (check.time, check.who.clone());
     let before = incident.handling.persistence.take();
     let known = |one: &Found| before.iter().flat_map(|before| &before.found).find(|old| is_same(old, one));
+    keep_unasked(&mut check, before.as_ref());
     bound(&mut check);
     let mut news = 0;
     for one in &mut check.found {
@@ -145,6 +147,18 @@ pub fn record(mut incident: Incident, mut check: PersistenceCheck, accounted: &[
     incident.revision = incident.revision.saturating_add(1);
     let alert = (news > 0 && incident.state.is_open()).then_some(AlertCause::Updated);
     Effects { incident: Some(incident), audit: vec![entry], alert, ..Effects::default() }
+}
+
+/// What was known and could not be looked at again is still there as far as anybody knows.
+fn keep_unasked(check: &mut PersistenceCheck, before: Option<&PersistenceCheck>) {
+    let was_listed = |one: &Found| {
+        let by = |asked: &&Asked| asked.provider == one.provider && asked.credential == one.credential;
+        check.asked.iter().filter(by).any(|asked| asked.kinds.contains(&one.artifact.kind))
+    };
+    let is_there = |one: &Found| check.found.iter().any(|found| is_same(found, one));
+    let known = before.iter().flat_map(|before| &before.found);
+    let kept: Vec<Found> = known.filter(|one| !was_listed(one) && !is_there(one)).cloned().collect();
+    check.found.extend(kept);
 }
 
 fn is_same(a: &Found, b: &Found) -> bool {

@@ -157,7 +157,7 @@ fn what_a_thief_left_is_found_removed_and_then_nothing_is_left() {
     for id in [&file, &past_it] {
         assert_eq!(at_provider(mock.address, Method::DELETE, &format!("/v1/files/{id}"), 0).status, 200);
     }
-    assert_eq!(ids(&check(&place, &[&incident], 3)), [batch.clone()]);
+    assert_eq!(ids(&check(&place, &[&incident], 3)), [batch.as_str()]);
     let out = check(&place, &[&incident, "--accounted", &batch, "--accounted", "file-nobody"], 0);
     assert_eq!((&out["verdict"], &out["unknown"]), (&json!("nothing"), &json!(["file-nobody"])));
     let (state, why) = step(&place, &incident);
@@ -200,7 +200,8 @@ fn what_can_not_be_asked_is_never_nothing() {
     assert!(state == "open" && told.contains("openai could not be asked: 401"), "{told}");
     // What the other credential sees is told all the same.
     let file = id(&at_provider(mock.address, Method::POST, "/v1/files", 0));
-    assert_eq!(ids(&check(&place, &[&incident], 3)), [file]);
+    assert_eq!(ids(&check(&place, &[&incident], 3)), [file.as_str()]);
+    check(&place, &[&incident, "--accounted", &file], 1);
 
     // A key that may use one provider only; its credential may not list, and then it is away.
     place.ok(&["key", "edit", "search-prod", "--provider", "anthropic"]);

@@ -12,11 +12,14 @@ use tokenwatch_model::provider::{Dialect, SecretRef};
 
 use crate::server::{START, Server};
 
+/// Status and body, or why there is no answer.
+type Said = Result<(u16, String), &'static str>;
+
 /// Two providers; `openai` has two credentials. Everything that is not answered otherwise is an empty list.
 #[derive(Default)]
 pub(crate) struct TestProviders {
     /// Credential, start of the target, and the answer.
-    answers: Mutex<Vec<(&'static str, &'static str, Result<(u16, String), &'static str>)>>,
+    answers: Mutex<Vec<(&'static str, &'static str, Said)>>,
     /// What was asked: provider, credential, target.
     asked: Mutex<Vec<(SmolStr, String, String)>>,
     /// While set, asking says that it began and waits for a word.

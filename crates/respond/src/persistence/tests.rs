@@ -72,7 +72,7 @@ fn check_step(scene: &Scene, now: Timestamp, state: StepState, why: &str) {
 }
 
 fn ask(scene: &mut Scene, check: PersistenceCheck, accounted: &[&str]) -> Effects {
-    let accounted: Vec<SmolStr> = accounted.iter().map(|id| SmolStr::new(id)).collect();
+    let accounted: Vec<SmolStr> = accounted.iter().copied().map(SmolStr::new).collect();
     let effects = record(scene.incident.clone().unwrap(), check, &accounted);
     scene.store(effects.clone());
     effects
@@ -201,6 +201,25 @@ fn what_a_person_accounts_for_stays_so_and_news_open_the_step_again() {
     assert_eq!(unaccounted(&scene), ["file-4"]);
     let told = news.incident.unwrap().timeline.last().unwrap().what.clone();
     assert_eq!(told, "step open again: check_persistence; 1 artifact came to light since");
+}
+
+#[test]
+fn what_was_found_is_not_forgotten_because_the_provider_is_away() {
+    let mut scene = scene(Mode::Contain);
+    let file = || vec![found(ArtifactKind::File, "file-1", NOW), found(ArtifactKind::File, "file-2", NOW)];
+    let key = |asked: Asked| Asked { credential: "env:OPENAI_API_KEY".into(), ..asked };
+    let whole = || vec![key(asked("openai", FILE, &[]))];
+    ask(&mut scene, check_of(NOW, whole(), file()), &["file-1"]);
+    let away = vec![key(asked("openai", &[], &[(FILE, "no connection")]))];
+    let again = ask(&mut scene, check_of(NOW, away, Vec::new()), &[]);
+    let kept = again.incident.unwrap().handling.persistence.unwrap();
+    assert_eq!((kept.found.len(), verdict(&kept), again.alert), (2, Verdict::Found, None));
+    let back = ask(&mut scene, check_of(NOW, whole(), file()), &[]);
+    let check = back.incident.unwrap().handling.persistence.unwrap();
+    let left: Vec<&str> = check.unaccounted().map(|one| one.artifact.id.as_str()).collect();
+    assert_eq!((left, back.alert), (vec!["file-2"], None), "words stay, and nothing is news");
+    ask(&mut scene, check_of(NOW, whole(), Vec::new()), &[]);
+    assert_eq!(step(&scene, NOW).state, StepState::Done, "it was removed");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What was created and stays: kept as its provider shows it, listed page by page, deleted.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -51,7 +52,7 @@ impl Kept {
         let mut newest: Vec<&Thing> =
             things.iter().rev().filter(|thing| (thing.dialect, thing.kind) == of).collect();
         // By the time that is shown, which a directive can set; equal times in the order of creation.
-        newest.sort_by(|a, b| moment(&b.object).cmp(&moment(&a.object)));
+        newest.sort_by_key(|thing| Reverse(moment(&thing.object)));
         let from = match after {
             None => 0,
             Some(after) => newest.iter().position(|thing| thing.id == after)? + 1,

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_console::persistence::{ArtifactOut, PersistenceOut, PersistenceSpec, Progress};
 use tokenwatch_model::SmolStr;
-use tokenwatch_model::handling::CreatingCall;
+use tokenwatch_model::handling::{Asked, CreatingCall};
 use tokenwatch_respond::persistence::{Verdict, failures};
 use tokenwatch_respond::words::{clean, clock, key_name};
 
@@ -69,29 +69,41 @@ fn print(manager: &Manager, out: &PersistenceOut) -> anyhow::Result<()> {
         key_name(&case.key),
         clock(out.since)
     ));
-    let mut shown: Vec<&SmolStr> = Vec::new();
-    for asked in &out.asked {
-        if !shown.contains(&&asked.provider) {
-            shown.push(&asked.provider);
-            output::line(&format!("\n{}", asked.provider));
-            let found = out.found.iter().filter(|one| one.found.provider == asked.provider);
-            let is_empty = found.clone().next().is_none();
-            if is_empty && !asked.kinds.is_empty() {
-                let kinds: Vec<&str> = asked.kinds.iter().map(|kind| kind.noun(2)).collect();
-                output::line(&format!("  nothing was found ({})", kinds.join(", ")));
-            }
-            for one in found {
-                print_artifact(manager, one)?;
-            }
-        }
-        for failure in failures(asked) {
-            output::line(&format!("  {failure} ({})", asked.credential));
+    // One whose configuration is gone may still have what was found there.
+    let mut names: Vec<&SmolStr> = Vec::new();
+    let found = out.found.iter().map(|one| &one.found.provider);
+    for name in out.asked.iter().map(|asked| &asked.provider).chain(found) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
+    names.into_iter().try_for_each(|name| print_provider(manager, out, name))?;
     if out.more > 0 {
         output::line(&format!("\n{} more were found: remove these and ask again", out.more));
     }
     output::line(&format!("\n{}", conclusion(out)));
+    Ok(())
+}
+
+fn print_provider(manager: &Manager, out: &PersistenceOut, name: &SmolStr) -> anyhow::Result<()> {
+    output::line(&format!("\n{name}"));
+    let asked: Vec<&Asked> = out.asked.iter().filter(|asked| asked.provider == *name).collect();
+    let found: Vec<&ArtifactOut> = out.found.iter().filter(|one| one.found.provider == *name).collect();
+    let mut kinds: Vec<&str> = Vec::new();
+    for kind in asked.iter().flat_map(|asked| &asked.kinds).map(|kind| kind.noun(2)) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    if found.is_empty() && !kinds.is_empty() {
+        output::line(&format!("  nothing was found ({})", kinds.join(", ")));
+    }
+    found.into_iter().try_for_each(|one| print_artifact(manager, one))?;
+    for one in asked {
+        for failure in failures(one) {
+            output::line(&format!("  {failure} ({})", one.credential));
+        }
+    }
     Ok(())
 }
 
