@@ -14,4 +14,4 @@ macro_rules! export {
     };
 }
 
-export!(request_parse answer response_tap path client_headers encoding price credential);
+export!(request_parse answer response_tap path client_headers encoding price inventory credential);

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokenwatch_console::persistence::ArtifactCalls;
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
@@ -20,10 +21,14 @@ use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
+use tokenwatch_respond::runbook::Created;
 use tokenwatch_store::{
     AdminRole, Archive, Batch, Change, Filter, IncidentFilter, ReadError, Store, StoredAdminToken,
     UpdateError,
 };
+
+/// Most calls to where artifacts are created that are read.
+const ARTIFACT_CALLS_MAX: usize = 100_000;
 
 /// The system's clock.
 pub(crate) struct SystemClock;
@@ -145,6 +150,27 @@ impl Records for StoreRecords {
         let events = events.map_err(|error| RecordsError::Unavailable(chain(&error)))?.flatten();
         events.for_each(|event| callers.see(key, &event));
         Ok(callers.busiest())
+    }
+
+    fn artifact_calls(&self, from: Timestamp, to: Timestamp) -> Result<ArtifactCalls, RecordsError> {
+        let filter = Filter { from: Some(from), to: Some(to), ..Filter::default() };
+        let events = Archive::new(&self.0.archive_dir()).events(Some(&self.0.journal_dir()), filter);
+        let mut calls = ArtifactCalls { events: Vec::new(), is_whole: true };
+        for event in events.map_err(|error| RecordsError::Unavailable(chain(&error)))? {
+            let Ok(event) = event else {
+                calls.is_whole = false;
+                continue;
+            };
+            let creates = Created::ENDPOINTS.contains(&event.request.endpoint)
+                && event.outcome.was_forwarded()
+                && (200..300).contains(&event.status);
+            match calls.events.len() < ARTIFACT_CALLS_MAX {
+                _ if !creates => {}
+                true => calls.events.push(event),
+                false => calls.is_whole = false,
+            }
+        }
+        Ok(calls)
     }
 
     fn owners(&self) -> Result<Vec<Owner>, RecordsError> {

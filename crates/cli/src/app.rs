@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use tokenwatch_console::api::Access;
 use tokenwatch_console::follow::Follower;
 use tokenwatch_console::manage::Manager;
+use tokenwatch_console::persistence::ProviderPlace;
 use tokenwatch_console::records::Records;
 use tokenwatch_console::responder::{self, ResponderHandle, ResponderParts, Watcher};
 use tokenwatch_detect::{Engine, FleetPriors};
@@ -36,6 +37,7 @@ use crate::billing::Meter;
 use crate::build;
 use crate::config::{self, Config};
 use crate::handover::Door;
+use crate::providers::places;
 use crate::rebuild::Rebuilder;
 use crate::saver::{CheckpointWriter, Save, Saver, SaverHandle};
 use crate::sockets::{self, Sockets};
@@ -283,6 +285,8 @@ struct InForce {
     desk: Arc<ArcSwap<Desk>>,
     /// When billing alarms are raised.
     billing: Arc<ArcSwap<AlarmRules>>,
+    /// The providers as their administrators see them.
+    providers: Arc<ArcSwap<Vec<ProviderPlace>>>,
     /// What signs links.
     links_key: [u8; 32],
 }
@@ -294,6 +298,7 @@ impl InForce {
             defaults: Arc::new(ArcSwap::from_pointee(config.defaults.clone())),
             desk: Arc::new(ArcSwap::from_pointee(Desk::new(config, Some(&links_key)))),
             billing: Arc::new(ArcSwap::from_pointee(config.alerts.billing.clone())),
+            providers: Arc::new(ArcSwap::from_pointee(places(config))),
             links_key,
         }
     }
@@ -302,6 +307,7 @@ impl InForce {
         self.policy.store(Arc::new(config.containment.clone()));
         self.defaults.store(Arc::new(config.defaults.clone()));
         self.billing.store(Arc::new(config.alerts.billing.clone()));
+        self.providers.store(Arc::new(places(config)));
         self.desk.store(Arc::new(Desk::new(config, Some(&self.links_key))));
     }
 }

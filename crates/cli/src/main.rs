@@ -1,7 +1,7 @@
 //! The binary `tokenwatch`: one module per command. Data goes to standard output, messages to standard error.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 found something wrong (`check`, `demo`,
-//! `drill`), 130 interrupted again while it
+//! `drill`, `incident persistence`), 130 interrupted again while it
 //! shut down (`serve`).
 
 mod adapters;
@@ -16,6 +16,7 @@ mod handover;
 mod load;
 mod mock;
 mod output;
+mod providers;
 mod rebuild;
 mod saver;
 mod sockets;

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use crate::alerts::AlertHost;
 use crate::links::Issuer;
 use crate::manage::Manager;
+use crate::persistence::ProviderHost;
 
 pub mod alerts;
 mod approve;
@@ -72,6 +73,8 @@ pub struct Api {
     pub before_scrape: Arc<dyn Fn() + Send + Sync>,
     /// What alerts need of the rest of the process.
     pub alerts: Arc<dyn AlertHost>,
+    /// What asking providers needs of the rest of the process.
+    pub providers: Arc<dyn ProviderHost>,
     /// What drills need of the rest of the process.
     pub drills: DrillHost,
     /// Reads signed links, as configured now; nothing when they are switched off.

@@ -68,6 +68,19 @@ impl Case {
     pub fn incident_at(&self, now: Timestamp) -> Incident {
         incident::as_of(&self.incident, &self.containments, now)
     }
+
+    /// Who the incident's strangers are: as its findings name them, and as containments do.
+    pub fn strangers(&self) -> Vec<ContextMatch> {
+        let found =
+            self.incident.findings.iter().filter_map(|finding| Some(&finding.actor.as_ref()?.context));
+        let ours = self.containments.iter().filter(|row| self.incident.containments.contains(&row.id));
+        let contained = ours.filter_map(|row| match &row.action {
+            Action::RefuseContext(context) => Some(context),
+            Action::Clamp(clamp) => clamp.only.as_ref(),
+            Action::Watch | Action::Suspend | Action::Revoke => None,
+        });
+        found.chain(contained).cloned().collect()
+    }
 }
 
 impl Manager {

@@ -16,6 +16,7 @@ pub mod drills;
 pub mod follow;
 pub mod links;
 pub mod manage;
+pub mod persistence;
 mod radius;
 pub mod records;
 pub mod responder;

@@ -17,6 +17,7 @@ use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 
+use crate::persistence::ArtifactCalls;
 use crate::rotation::Caller;
 
 /// Why records can not be read or changed.
@@ -136,6 +137,9 @@ pub trait Records: Send + Sync {
     fn rotate_key(&self, key: &StoredKey, entry: &AuditEntry) -> Result<(), RecordsError>;
     /// Who presented the credential before a key's latest rotation since a time, busiest first.
     fn previous_callers(&self, key: KeyId, since: Timestamp) -> Result<Vec<Caller>, RecordsError>;
+    /// Calls of any key to where artifacts are created, that were forwarded and succeeded, of requests that arrived from a
+    /// time on and before another.
+    fn artifact_calls(&self, from: Timestamp, to: Timestamp) -> Result<ArtifactCalls, RecordsError>;
     /// Every owner, by name.
     fn owners(&self) -> Result<Vec<Owner>, RecordsError>;
     /// One owner.

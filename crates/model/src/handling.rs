@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::artifact::{Artifact, ArtifactKind};
 use crate::containment::{Action, Containment};
-use crate::id::ContainmentId;
+use crate::id::{ContainmentId, KeyId};
 use crate::time::Timestamp;
 
 /// How an incident is handled. Empty for incidents of versions that did not keep it.
@@ -28,6 +29,8 @@ pub struct Handling {
     pub overdue_told: Vec<SmolStr>,
     /// Signed links that were used and have not expired.
     pub links_used: Vec<LinkUse>,
+    /// What the providers said when they were last asked for artifacts; nothing while they were not.
+    pub persistence: Option<PersistenceCheck>,
 }
 
 impl Handling {
@@ -146,6 +149,112 @@ pub struct LinkUse {
     pub nonce: u64,
     /// When the link ends by itself; after that its number may be forgotten.
     pub expires: Timestamp,
+}
+
+/// What the providers of an incident's key said when they were asked what was created there since the stranger came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersistenceCheck {
+    /// When they were asked.
+    pub time: Timestamp,
+    /// By whom.
+    pub who: SmolStr,
+    /// From when on artifacts count.
+    pub since: Timestamp,
+    /// Until when; nothing while the incident is open.
+    pub until: Option<Timestamp>,
+    /// Each credential of each provider that the key may use.
+    pub asked: Vec<Asked>,
+    /// What was found, oldest first, at most [`PersistenceCheck::FOUND_MAX`].
+    pub found: Vec<Found>,
+    /// How many more were found than are kept.
+    pub more: u64,
+}
+
+impl PersistenceCheck {
+    /// Most artifacts that are kept: every alert holds its incident whole.
+    pub const FOUND_MAX: usize = 100;
+
+    /// What nobody has accounted for.
+    pub fn unaccounted(&self) -> impl Iterator<Item = &Found> {
+        self.found.iter().filter(|found| found.accounted.is_none())
+    }
+
+    /// Whether something was found that nobody has accounted for.
+    pub fn is_finding(&self) -> bool {
+        self.more > 0 || self.unaccounted().next().is_some()
+    }
+
+    /// Whether every provider was asked and answered whole.
+    pub fn is_whole(&self) -> bool {
+        !self.asked.is_empty() && self.asked.iter().all(|asked| asked.failed.is_empty())
+    }
+}
+
+/// How a provider answered to one of its credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Name of the provider.
+    pub provider: SmolStr,
+    /// Reference to the credential, never the secret.
+    pub credential: SmolStr,
+    /// The kinds that were listed whole.
+    pub kinds: Vec<ArtifactKind>,
+    /// What could not be asked, or not to its end.
+    pub failed: Vec<NotAsked>,
+}
+
+/// What could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotAsked {
+    /// Which kinds.
+    pub kinds: Vec<ArtifactKind>,
+    /// Why.
+    pub why: String,
+}
+
+/// An artifact that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Name of the provider.
+    pub provider: SmolStr,
+    /// Reference to the credential that it was listed with.
+    pub credential: SmolStr,
+    /// The artifact.
+    #[serde(flatten)]
+    pub artifact: Artifact,
+    /// Whose call through the gateway created it.
+    pub call: CreatingCall,
+    /// The other key, when it was one.
+    pub other_key: Option<KeyId>,
+    /// Who said that it is accounted for: it is the owner's, or was dealt with.
+    pub accounted: Option<Accounted>,
+}
+
+/// Whose call through the gateway created an artifact, as far as times tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreatingCall {
+    /// The stranger's.
+    Stranger,
+    /// The key's, from a context that is not the stranger's.
+    Key,
+    /// Another key's.
+    OtherKey,
+    /// Nobody's: it was made past the gateway.
+    Nobody,
+    /// There were calls that fit, and they can not be told apart.
+    Unclear,
+    /// The events could not be read.
+    Unknown,
+}
+
+/// A person's word that an artifact is accounted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounted {
+    /// Who said it.
+    pub who: SmolStr,
+    /// When.
+    pub time: Timestamp,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 pub mod account;
 pub mod alarm;
 pub mod alert;
+pub mod artifact;
 pub mod audit;
 pub mod client;
 pub mod containment;

@@ -33,37 +33,44 @@ pub(crate) async fn post(
 ) -> Result<(), SendError> {
     let place = Place::of(url)?;
     let request = build(&place, secret, message, now)?;
+    judge(connect(&place, trust, request).await?, &[Some(url), secret]).await
+}
+
+/// Sends a request over a connection of its own; the answer's head.
+pub(crate) async fn connect(
+    place: &Place,
+    trust: &Trust,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, SendError> {
     let stream = TcpStream::connect((place.host.as_str(), place.port))
         .await
         .map_err(|error| SendError::away(format_args!("no connection: {error}")))?;
     // A small request that waits for an acknowledgement waits for nothing.
     let _ = stream.set_nodelay(true);
-    let answer = if place.tls {
-        let name = ServerName::try_from(place.host.clone())
-            .map_err(|_| SendError::away("the address has no usable host name"))?;
-        let stream = TlsConnector::from(trust.tls.clone())
-            .connect(name, stream)
-            .await
-            .map_err(|error| SendError::away(format_args!("no TLS connection: {error}")))?;
-        exchange(stream, request).await?
-    } else {
-        exchange(stream, request).await?
-    };
-    judge(answer, &[Some(url), secret]).await
+    if !place.tls {
+        return exchange(stream, request).await;
+    }
+    let name = ServerName::try_from(place.host.clone())
+        .map_err(|_| SendError::away("the address has no usable host name"))?;
+    let stream = TlsConnector::from(trust.tls.clone())
+        .connect(name, stream)
+        .await
+        .map_err(|error| SendError::away(format_args!("no TLS connection: {error}")))?;
+    exchange(stream, request).await
 }
 
 /// An address, taken apart.
-struct Place {
+pub(crate) struct Place {
     tls: bool,
     host: String,
     port: u16,
-    authority: String,
+    pub(crate) authority: String,
     /// Path and query.
     target: String,
 }
 
 impl Place {
-    fn of(url: &Secret) -> Result<Self, SendError> {
+    pub(crate) fn of(url: &Secret) -> Result<Self, SendError> {
         // What stands in the address is a secret: the error says only what is expected.
         let wrong = || {
             SendError::away("the address must be http:// or https:// with a host, without user and password")
@@ -84,6 +91,12 @@ impl Place {
             authority: authority.to_string(),
             target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         })
+    }
+
+    /// The path as the base of others: without the slash at its end and the `/v1` that an SDK's address has.
+    pub(crate) fn base(&self) -> &str {
+        let path = self.target.trim_end_matches('/');
+        path.strip_suffix("/v1").unwrap_or(path)
     }
 }
 

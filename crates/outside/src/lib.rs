@@ -1,4 +1,4 @@
-//! Adapters to the outside: carries rendered alerts to their receivers.
+//! Adapters to the outside: carries rendered alerts to their receivers, and asks providers as their administrator.
 //!
 //! One message, one try: [`send`] says whether the receiver took it, and when not, whether the receiver is away, busy
 //! or unwilling. Whether and when to try again is decided elsewhere.
@@ -12,6 +12,7 @@
 mod file;
 mod http;
 mod mail;
+mod provider;
 mod sign;
 mod syslog;
 mod trust;
@@ -24,6 +25,7 @@ use tokenwatch_model::secret::Secret;
 use tokenwatch_model::time::Timestamp;
 
 pub use self::mail::{MailServer, MailTls};
+pub use self::provider::{NoAnswer, ProviderPlace, ask};
 pub use self::sign::signature;
 pub use self::syslog::{ParseSyslogError, SyslogPlace};
 pub use self::trust::{Trust, TrustError};

@@ -26,6 +26,7 @@ pub mod ids;
 pub mod incident;
 pub mod ladder;
 pub mod manual;
+pub mod persistence;
 pub mod plan;
 pub mod policy;
 pub mod relax;

@@ -32,10 +32,12 @@ use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::time::{MINUTE, Timestamp, human_span};
 
 use self::judge::judge;
+pub(crate) use self::table::PERSISTENCE;
 pub use self::table::{STEPS_MAX, StepOverride, StepRule, check, merged, shipped};
 use crate::commands;
 use crate::effects::{Effects, SELF, audit};
 use crate::incident::{NOTE_CHARS_MAX, tell};
+use crate::persistence;
 use crate::words::{clean, clock, count, key_name};
 
 /// Where a step of an incident is.
@@ -287,6 +289,7 @@ pub fn mark(
     if note.chars().count() > NOTE_CHARS_MAX {
         return Err(MarkStepError::LongNote);
     }
+    let before = incident.handling.mark(id).cloned();
     incident.handling.steps.retain(|mark| mark.step != rule.id);
     let says = match tick {
         Tick::Done => Some(StepWord::Done),
@@ -297,6 +300,10 @@ pub fn mark(
         let mark =
             StepMark { step: rule.id.clone(), says, time: now, who: who.into(), note: note.to_owned() };
         incident.handling.steps.push(mark);
+    }
+    if let Some(check) = incident.handling.persistence.as_mut().filter(|_| rule.id == PERSISTENCE) {
+        let after = incident.handling.steps.iter().find(|mark| mark.step == PERSISTENCE);
+        persistence::settle(check, before.as_ref(), after);
     }
     let word = says.map_or("open again", StepWord::name);
     let because = if note.is_empty() { String::new() } else { format!("; {note}") };

@@ -10,14 +10,21 @@
 //! | `x-mock-chunk-delay-ms` | pause between pieces |
 //! | `x-mock-delay-ms` | pause before the head |
 //! | `x-mock-style` | comma-separated: `usage-on-last-choice`, `no-usage`, `tool-call`, `error-mid-stream`, `crlf`, `joined`, `split`, `pings`, `gzip`, `deflate` |
+//! | `x-mock-age-s` | how many seconds ago what is created was created |
 //! | `x-mock-fail` | one of `reset`, `reset-after=BYTES`, `garbage`, `hang`, `hang-after=CHUNKS`, `short-body`, `slow-head=MS_PER_BYTE`, `huge-headers=BYTES`, `401`, `403`, `429`, `429=RETRY_AFTER_SECONDS`, `500`, `503`, `529` |
 //!
 //! A value that is not understood is answered with 400 and the reason, so that a test never passes by a typing
 //! error. Without headers, input tokens are a quarter of the body's bytes and output tokens what the request allows, at
 //! most [`OUTPUT_TOKENS_MAX`], or [`OUTPUT_TOKENS_DEFAULT`] when it sets no limit.
 //!
-//! Invariants: the same request gets the same answer but for its running number; no clock is read; what is kept of
-//! requests is bounded; each piece of a stream is flushed by itself unless the style joins them.
+//! # What it keeps
+//!
+//! Files, batches, fine-tuning jobs, assistants and vector stores that are created stay, are listed page by page, newest
+//! first, and can be deleted; the oldest are forgotten. Nothing is ever run.
+//!
+//! Invariants: the same request gets the same answer but for its running number and the time of what it created; no clock is
+//! read but the one of [`MockConfig::clock`]; what is kept of requests is bounded; each piece of a stream is flushed by
+//! itself unless the style joins them.
 
 use std::future::Future;
 use std::io;
@@ -29,6 +36,7 @@ use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokenwatch_model::ports::Clock;
 use tokenwatch_model::provider::Dialect;
 use tokenwatch_model::secret::Secret;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -43,6 +51,7 @@ mod directives;
 mod failure;
 mod files;
 mod headers;
+mod kept;
 mod line;
 mod openai;
 mod realtime;
@@ -79,6 +88,8 @@ pub struct MockConfig {
     pub dialect: Option<Dialect>,
     /// What to remember of requests.
     pub recording: Recording,
+    /// When things are created; the first of January 2026 without one.
+    pub clock: Option<Arc<dyn Clock>>,
     /// A ready body for every plain JSON `POST` that asks for no stream and carries no `x-mock-` header: the fast path for
     /// benchmarks. See [`canned_body`].
     pub canned: Option<Bytes>,

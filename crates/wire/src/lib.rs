@@ -10,6 +10,7 @@ pub mod answer;
 pub mod batch;
 pub mod client;
 pub mod encoding;
+pub mod inventory;
 pub mod models;
 pub mod price;
 pub mod refuse;

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::{InForce, Keep};
 use crate::alerts::host::Host;
 use crate::mock::Mock;
-use crate::state;
+use crate::{providers, state};
 
 /// The token for programs on this machine. A server that takes over goes on with the one that is there: both
 /// serve for a while.
@@ -80,6 +80,7 @@ pub(super) fn start_admin(
         }),
         before_scrape: Arc::new(move || report_journal(&scraped, &metrics)),
         alerts: Arc::new(Host { desk: in_force.desk.clone(), store }),
+        providers: Arc::new(providers::Host { places: in_force.providers }),
         drills: drill_host(responder),
         access,
         limits: ApiLimits::default(),

@@ -1,5 +1,6 @@
 //! `tokenwatch incident`: what happened, why, what was done, and what to do next.
 
+mod persistence;
 mod runbook;
 
 use std::process::ExitCode;
@@ -78,6 +79,8 @@ pub(crate) enum Args {
         /// Id
         incident: String,
     },
+    /// Ask the providers what was created there since the stranger came; exit code 3 when something is there
+    Persistence(persistence::Args),
     /// Tick a step of the runbook off, or take that back
     Step(runbook::StepArgs),
     /// Bring back what was relaxed because nobody came back; it is not relaxed again
@@ -141,6 +144,7 @@ pub(crate) fn run(common: &Common, args: Args) -> anyhow::Result<ExitCode> {
             }
         }
         Args::Runbook { incident } => runbook::show(common, &manager, &incident)?,
+        Args::Persistence(args) => return persistence::run(common, &manager, args),
         Args::Step(args) => runbook::tick(common, &manager, &args)?,
         Args::Restore { incident } => done(common, "restored", &manager.restore(&incident, &who())?)?,
         Args::Note { incident, text } => done(common, "noted", &manager.note(&incident, &text, &who())?)?,

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde_json::json;
 use tokenwatch_model::secret::Secret;
 use tokenwatch_testkit::provider::{self, MockConfig};
 
+use crate::adapters::SystemClock;
 use crate::output;
 
 /// `tokenwatch mock-provider …`
@@ -27,7 +29,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(args.listen.ip().is_loopback(), "the mock provider listens on loopback only");
     let keys = args.openai_key.iter().chain(&args.anthropic_key).map(Secret::new).collect();
-    let config = MockConfig { keys, ..MockConfig::default() };
+    let config = MockConfig { keys, clock: Some(Arc::new(SystemClock)), ..MockConfig::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener =

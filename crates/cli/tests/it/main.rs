@@ -31,6 +31,8 @@ mod outbox;
 #[cfg(test)]
 mod past;
 #[cfg(test)]
+mod persistence;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod receiver;

@@ -83,7 +83,8 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Got>>, answer: &Mutex<Answer>) -> O
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.push((name.to_lowercase(), value.to_owned()));
     }
-    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length = length.map_or(Some(0), |(_, length)| length.parse().ok())?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let mut got = Got { path, headers, body: String::from_utf8(body).ok()?, status: 0 };

@@ -106,7 +106,7 @@ const fn change(method: Method, path: &'static str, handler: Handler) -> Route {
 
 const VIEWER: Needs = Needs::Token(Role::Viewer);
 
-static ROUTES: [Route; 65] = [
+static ROUTES: [Route; 66] = [
     at_once("/healthz", system::healthz),
     get("/readyz", Needs::Nothing, &[], system::readyz),
     get("/metrics", Needs::KnownHost, &[], system::metrics),
@@ -135,6 +135,7 @@ static ROUTES: [Route; 65] = [
     get("/api/v1/incidents/{incident}", VIEWER, &[], incidents::show),
     get("/api/v1/incidents/{incident}/runbook", VIEWER, &[], runbook::show),
     post("/api/v1/incidents/{incident}/steps/{step}", Role::Responder, runbook::tick),
+    post("/api/v1/incidents/{incident}/persistence", Role::Responder, runbook::check_persistence),
     post("/api/v1/incidents/{incident}/restore", Role::Responder, runbook::restore),
     get("/approve/{link}", Needs::Link, &[], approve::show),
     button("/approve/{link}", approve::act),

@@ -1,5 +1,6 @@
 //! The runbook of an incident: its steps, people's words on them, and what was relaxed brought back.
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokenwatch_respond::runbook::{Step, Tick};
 
@@ -7,6 +8,7 @@ use super::incidents::{self, Nothing, decide};
 use super::input::Call;
 use super::problem::Problem;
 use super::reply::Reply;
+use crate::persistence::PersistenceSpec;
 use crate::runbooks::Word;
 
 /// The steps of an incident's runbook.
@@ -39,6 +41,21 @@ pub(crate) fn tick(call: &Call) -> Result<Reply, Problem> {
     let word = Word { step, tick: says, note: &note };
     decide(call, || call.shared.api.manager.tick(&policy, call.value(), word, &call.caller.actor()))?;
     show(call)
+}
+
+/// Answers when every provider answered or did not in time. One at a time: providers may be slow, and few threads answer here.
+pub(crate) fn check_persistence(call: &Call) -> Result<Reply, Problem> {
+    let spec: PersistenceSpec = call.parse()?;
+    let Some(_turn) = call.shared.asking.try_lock() else {
+        let message = "providers are being asked; ask again when that has ended";
+        return Err(Problem::new(StatusCode::CONFLICT, "conflict", message));
+    };
+    let api = &call.shared.api;
+    let (defaults, actor) = (api.defaults.load(), call.caller.actor());
+    let host = api.providers.as_ref();
+    let out = api.manager.check_persistence(&defaults, host, call.value(), &spec, &actor, &mut |_| ())?;
+    call.changed();
+    Reply::json(&out)
 }
 
 pub(crate) fn restore(call: &Call) -> Result<Reply, Problem> {

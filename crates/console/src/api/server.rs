@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) gauges: Gauges,
     /// Held while an alert is sent as a test.
     pub(crate) testing: Mutex<()>,
+    /// Held while providers are asked.
+    pub(crate) asking: Mutex<()>,
 }
 
 /// Pause after a connection could not be accepted: out of file descriptors, or the client was gone already.
@@ -54,6 +56,7 @@ pub async fn serve(listener: StdListener, api: Api, stop: watch::Receiver<bool>)
         failures: Mutex::default(),
         gauges: Gauges::default(),
         testing: Mutex::default(),
+        asking: Mutex::default(),
     });
     let mut stopped = stop.clone();
     loop {

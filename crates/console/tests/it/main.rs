@@ -23,6 +23,8 @@ mod links;
 #[cfg(test)]
 mod owners;
 #[cfg(test)]
+mod persistence;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod rotation;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokenwatch_console::persistence::ArtifactCalls;
 use tokenwatch_console::records::{AdminToken, Changed, Records, RecordsError, Role};
 use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
@@ -244,6 +245,12 @@ impl Records for MemoryRecords {
         let events = self.events.lock().unwrap();
         events.iter().filter(|event| event.request.time >= since).for_each(|event| callers.see(key, event));
         Ok(callers.busiest())
+    }
+
+    fn artifact_calls(&self, from: Timestamp, to: Timestamp) -> Result<ArtifactCalls> {
+        let events = self.events.lock().unwrap();
+        let events = events.iter().filter(|event| (from..to).contains(&event.request.time));
+        Ok(ArtifactCalls { events: events.cloned().collect(), is_whole: true })
     }
 
     fn rotate_key(&self, rotated: &StoredKey, entry: &AuditEntry) -> Result<()> {

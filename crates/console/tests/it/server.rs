@@ -24,6 +24,7 @@ use tokenwatch_respond::ResponsePolicy;
 use tokio::sync::watch;
 
 use crate::alerts::TestHost;
+use crate::persistence::TestProviders;
 use crate::records::MemoryRecords;
 use crate::schema::check_answer;
 use crate::world;
@@ -85,6 +86,8 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<TestClock>,
     /// What renders and sends alerts.
     pub(crate) alerts: Arc<TestHost>,
+    /// What asks providers.
+    pub(crate) providers: Arc<TestProviders>,
     /// How often the server was told that something changed.
     pub(crate) changes: Arc<AtomicUsize>,
     tokens: Vec<(Role, String)>,
@@ -110,6 +113,7 @@ impl Server {
         let (local, hash) = admins::mint(random.as_ref());
         let gateway = world::gateway(clock.clone(), random);
         let alerts = Arc::new(TestHost::default());
+        let providers = Arc::new(TestProviders::default());
         let changes = Arc::new(AtomicUsize::new(0));
         let (count, conditions, links) = (changes.clone(), choices.conditions, choices.links);
         let policy = ResponsePolicy::default();
@@ -128,6 +132,7 @@ impl Server {
             conditions: Arc::new(move || conditions.clone()),
             before_scrape: Arc::new(|| ()),
             alerts: alerts.clone(),
+            providers: providers.clone(),
             drills: DrillHost {
                 // Nobody calls it.
                 mock: Arc::new(|| Ok("http://127.0.0.1:1".parse().unwrap())),
@@ -153,6 +158,7 @@ impl Server {
             gateway,
             clock,
             alerts,
+            providers,
             changes,
             tokens: tokens.into(),
             local,

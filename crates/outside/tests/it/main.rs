@@ -7,6 +7,8 @@ mod http;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod provider;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod syslog;

@@ -82,9 +82,9 @@ pub(crate) async fn answer(mut stream: Box<dyn Stream>, answer: String) -> Strin
             .to_lowercase()
             .split("content-length: ")
             .nth(1)
-            .map(|rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
+            .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
         let head = text.find("\r\n\r\n").map(|at| at + 4);
-        if n == 0 || head.zip(length).is_some_and(|(head, length)| got.len() >= head + length) {
+        if n == 0 || head.is_some_and(|head| got.len() >= head + length) {
             break;
         }
     }

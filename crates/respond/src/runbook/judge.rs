@@ -9,6 +9,7 @@ use tokenwatch_model::time::Timestamp;
 use super::table::{CLAMP, NOTIFY, PERSISTENCE, REVIEW, REVOKE, ROTATE};
 use super::{Created, Facts, StepState};
 use crate::incident::belongs;
+use crate::persistence;
 use crate::words::clock;
 
 /// The state of a step of which nobody said anything.
@@ -96,6 +97,10 @@ fn lasting(key: &Key) -> Vec<&'static str> {
 }
 
 fn judge_persistence(facts: &Facts<'_>) -> (StepState, String) {
+    if let Some(check) = &facts.incident.handling.persistence {
+        let (is_done, why) = persistence::judge(check, facts);
+        return (if is_done { StepState::Done } else { StepState::Open }, why);
+    }
     if served_nothing(facts.incident) {
         return (StepState::NotNeeded, "nothing was served to the stranger".to_owned());
     }
@@ -111,8 +116,7 @@ fn judge_persistence(facts: &Facts<'_>) -> (StepState, String) {
         Some(created) => format!("the gateway forwarded {} for the strangers", created.words()),
     };
     let since = clock(facts.incident.first_seen);
-    let why =
-        format!("since {since}; {scope}; {seen}. What was made past the gateway only the provider can tell");
+    let why = format!("no provider was asked yet what was created since {since}; {scope}; {seen}");
     (StepState::Open, why)
 }
 

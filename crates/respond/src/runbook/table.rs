@@ -12,7 +12,7 @@ const DUE_MINUTES_MAX: u32 = 365 * 24 * 60;
 pub(super) const ROTATE: &str = "rotate";
 pub(super) const CLAMP: &str = "clamp_spending";
 pub(super) const REVIEW: &str = "review_activity";
-pub(super) const PERSISTENCE: &str = "check_persistence";
+pub(crate) const PERSISTENCE: &str = "check_persistence";
 pub(super) const NOTIFY: &str = "notify";
 pub(super) const REVOKE: &str = "revoke_old_key";
 pub(super) const REVIEW_AFTER: &str = "post_incident_review";
@@ -114,9 +114,9 @@ pub fn shipped() -> Vec<StepRule> {
             "Check persistence at the provider",
             "{on_call}",
             "Fine-tunes, files, assistants and batches that were created since the stranger's first request outlive the key. \
-             Look at the provider's console or API for each: fine-tuning jobs and models, files, assistants and vector stores, \
-             batches; also for new API keys and members. Delete what nobody of yours made.",
-            &[],
+             Ask the providers for them and delete what nobody of yours made; the answer has the commands. What can not be asked, \
+             and new API keys and members, stand in the provider's console.",
+            &["tokenwatch incident persistence {incident}"],
             DAY,
         ),
         step(

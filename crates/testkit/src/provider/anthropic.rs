@@ -2,6 +2,10 @@
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Response, StatusCode};
+use serde_json::Value;
+use tokenwatch_model::artifact::ArtifactKind;
+use tokenwatch_model::provider::Dialect;
+use tokenwatch_model::time::{DAY, SECOND, Timestamp};
 
 use super::answer::{Call, json, quoted};
 use super::ask::{Ask, Refused, Tokens};
@@ -9,7 +13,7 @@ use super::headers::request_id;
 use super::openai::{TOOL_ARGUMENTS, styled};
 use super::reply::Reply;
 use super::sse::Sse;
-use super::text;
+use super::{files, kept, text};
 
 const MODELS: [&str; 3] = ["claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5"];
 
@@ -20,6 +24,7 @@ const BATCH_REQUESTS_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub(crate) id: String,
+    created: Timestamp,
     /// `custom_id`, model and output limit of each request.
     requests: Vec<(String, String, u64)>,
 }
@@ -35,8 +40,11 @@ pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
         (&Method::POST, "messages/batches") => create_batch(&call),
         (&Method::GET, "models") => Ok(json(StatusCode::OK, model_list())),
         (&Method::GET, path) if path.starts_with("models/") => model(&path["models/".len()..]),
+        (&Method::POST, "files") => files::upload(&call, Dialect::Anthropic),
         (&Method::GET, _) if batch.is_some() => batch_part(&call, batch.unwrap_or_default()),
-        _ => Err((StatusCode::NOT_FOUND, "Not found")),
+        _ => {
+            kept::route(&call, Dialect::Anthropic, path).unwrap_or(Err((StatusCode::NOT_FOUND, "Not found")))
+        }
     };
     answered.unwrap_or_else(|(status, message)| json(status, error_body(status, message, call.number)))
 }
@@ -47,7 +55,7 @@ pub(crate) fn error_body(status: StatusCode, message: &str, number: u64) -> Stri
         r#"{{"type":"error","error":{{"type":"{}","message":{}}},"request_id":"{}"}}"#,
         error_type(status),
         quoted(message),
-        request_id(tokenwatch_model::provider::Dialect::Anthropic, number)
+        request_id(Dialect::Anthropic, number)
     )
 }
 
@@ -183,10 +191,12 @@ fn create_batch(call: &Call<'_>) -> Result<Response<Reply>, Refused> {
             (line.custom_id, line.params.model, limit)
         })
         .collect();
-    let batch = Batch { id: format!("msgbatch_mock{:012}", call.number), requests };
-    let body = batch_object(call, &batch);
+    let created = call.state.created(call.directives);
+    let batch = Batch { id: format!("msgbatch_mock{:012}", call.number), created, requests };
+    let object = batch_object(call, &batch);
+    call.state.kept.keep(Dialect::Anthropic, ArtifactKind::Batch, object.clone());
     call.state.store_batch(batch);
-    Ok(json(StatusCode::OK, body))
+    Ok(json(StatusCode::OK, object.to_string()))
 }
 
 /// `GET /v1/messages/batches/{id}` and `…/{id}/results`.
@@ -194,7 +204,7 @@ fn batch_part(call: &Call<'_>, path: &str) -> Result<Response<Reply>, Refused> {
     let (id, part) = path.split_once('/').unwrap_or((path, ""));
     let batch = call.state.batch(id).ok_or((StatusCode::NOT_FOUND, "No such batch"))?;
     match part {
-        "" => Ok(json(StatusCode::OK, batch_object(call, &batch))),
+        "" => Ok(json(StatusCode::OK, batch_object(call, &batch).to_string())),
         "results" => {
             let mut lines = String::new();
             for (index, (custom_id, model, limit)) in batch.requests.iter().enumerate() {
@@ -221,16 +231,19 @@ fn batch_part(call: &Call<'_>, path: &str) -> Result<Response<Reply>, Refused> {
 }
 
 /// The batch object. `results_url` is absolute, as at the provider: clients follow it with their key.
-fn batch_object(call: &Call<'_>, batch: &Batch) -> String {
+fn batch_object(call: &Call<'_>, batch: &Batch) -> Value {
     let authority = call.parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = authority.or_else(|| call.parts.uri.authority().map(|authority| authority.as_str()));
     let url = format!("http://{}/v1/messages/batches/{}/results", authority.unwrap_or("localhost"), batch.id);
-    format!(
-        r#"{{"id":"{}","type":"message_batch","processing_status":"ended","request_counts":{{"processing":0,"succeeded":{},"errored":0,"canceled":0,"expired":0}},"created_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00Z","ended_at":"2026-01-01T00:00:01Z","archived_at":null,"cancel_initiated_at":null,"results_url":{}}}"#,
-        batch.id,
-        batch.requests.len(),
-        quoted(&url)
-    )
+    let counts = serde_json::json!({
+        "processing": 0, "succeeded": batch.requests.len(), "errored": 0, "canceled": 0, "expired": 0,
+    });
+    serde_json::json!({
+        "id": batch.id, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
+        "created_at": batch.created.to_string(), "expires_at": batch.created.plus(DAY).to_string(),
+        "ended_at": batch.created.plus(SECOND).to_string(), "archived_at": null, "cancel_initiated_at": null,
+        "results_url": url,
+    })
 }
 
 fn model_object(id: &str) -> String {

@@ -8,6 +8,8 @@ use hyper::HeaderMap;
 const CHUNKS_MAX: u64 = 10_000;
 /// Longest pause that may be asked for, in milliseconds.
 const PAUSE_MS_MAX: u64 = 600_000;
+/// Longest ago that something may be created, in seconds: a year.
+const AGE_S_MAX: u64 = 366 * 86_400;
 /// Most bytes of headers that may be asked for.
 const HUGE_MAX: u64 = 16 * 1024 * 1024;
 
@@ -57,6 +59,8 @@ pub(crate) struct Directives {
     pub(crate) delay: Duration,
     pub(crate) style: Style,
     pub(crate) failure: Option<Failure>,
+    /// How long ago what is created was created, in seconds.
+    pub(crate) age_s: u64,
 }
 
 impl Directives {
@@ -88,6 +92,7 @@ impl Directives {
             "chunk-delay-ms" => self.chunk_delay = Duration::from_millis(number(PAUSE_MS_MAX)?),
             "delay-ms" => self.delay = Duration::from_millis(number(PAUSE_MS_MAX)?),
             "style" => value.split(',').try_for_each(|word| self.style.set(word.trim()))?,
+            "age-s" => self.age_s = number(AGE_S_MAX)?,
             "fail" => self.failure = Some(Failure::read(value)?),
             _ => return None,
         }

@@ -5,14 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
+use tokenwatch_model::provider::Dialect;
 
 use super::answer::{Call, json, quoted};
 use super::ask::{Ask, Refused, Tokens};
 use super::reply::Reply;
 use super::sse::{Sse, compress_whole};
-use super::{files, realtime, responses, text};
+use super::{files, kept, realtime, responses, text};
 
-/// `created` of every object: the mock reads no clock. 2026-01-01.
+/// `created` of every answer, and of what is kept where the mock has no clock. 2026-01-01.
 pub(crate) const CREATED: u64 = 1_767_225_600;
 
 const MODELS: [&str; 6] =
@@ -37,8 +38,10 @@ pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
         (&Method::POST, "embeddings") => embeddings(&call),
         (&Method::POST, "moderations") => moderations(&call),
         (&Method::POST, "images/generations") => images(&call),
-        (&Method::POST, "files") => files::upload(&call),
-        (&Method::GET, path) if path.starts_with("files/") => files::content(&call, path),
+        (&Method::POST, "files") => files::upload(&call, Dialect::OpenAi),
+        (&Method::GET, path) if path.starts_with("files/") && path.ends_with("/content") => {
+            files::content(&call, path)
+        }
         (&Method::POST, "batches") => files::batch(&call),
         (&Method::GET, "realtime") => realtime::upgrade(call),
         (&Method::GET, "models") => Ok(json(StatusCode::OK, model_list())),
@@ -47,7 +50,8 @@ pub(crate) fn route(call: Call<'_>) -> Response<Reply> {
             StatusCode::FORBIDDEN,
             "You have insufficient permissions for this operation. Missing scopes: api.organization.read.",
         )),
-        _ => Err((StatusCode::NOT_FOUND, "Unknown request URL. Please check the URL for typos.")),
+        _ => kept::route(&call, Dialect::OpenAi, path)
+            .unwrap_or(Err((StatusCode::NOT_FOUND, "Unknown request URL. Please check the URL for typos."))),
     };
     answered.unwrap_or_else(|(status, message)| json(status, error_body(status, message)))
 }

@@ -9,9 +9,12 @@ use hyper::http::request::Parts;
 use hyper::{Method, header};
 use memchr::memmem;
 use tokenwatch_model::provider::Dialect;
+use tokenwatch_model::time::{SECOND, Timestamp};
 use tokio::sync::watch;
 
 use super::directives::Directives;
+use super::kept::Kept;
+use super::openai::CREATED;
 use super::seen::SeenLog;
 use super::{MockConfig, anthropic};
 
@@ -27,6 +30,7 @@ pub(crate) struct State {
     abandoned: Arc<AtomicU64>,
     batches: Mutex<VecDeque<anthropic::Batch>>,
     files: Mutex<VecDeque<(String, Bytes)>>,
+    pub(crate) kept: Kept,
     /// Closed when the provider is gone: tunnels end then.
     alive: watch::Sender<()>,
 }
@@ -40,6 +44,7 @@ impl State {
             abandoned: Arc::default(),
             batches: Mutex::default(),
             files: Mutex::default(),
+            kept: Kept::default(),
             alive: watch::Sender::new(()),
         }
     }
@@ -60,6 +65,12 @@ impl State {
     /// Counts as abandoned when it is dropped without being told that the answer ended.
     pub(crate) fn watch(&self) -> Watch {
         Watch(Some(Arc::clone(&self.abandoned)))
+    }
+
+    /// When what this request creates was created.
+    pub(crate) fn created(&self, directives: &Directives) -> Timestamp {
+        let now = self.config.clock.as_ref().map_or(Timestamp::from_seconds(CREATED), |clock| clock.now());
+        Timestamp(now.0.saturating_sub(directives.age_s.saturating_mul(SECOND)))
     }
 
     /// The running number of a request, from 1.

@@ -5,6 +5,8 @@ mod bench;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod realtime;
 #[cfg(test)]
 mod shapes;

@@ -24,6 +24,10 @@ mod smoke {
         b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n\r\nhello",
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\nhello",
     ];
+    const LISTS: [&[u8]; 2] = [
+        br#"{"object":"list","data":[{"id":"file-1","created_at":1772366400,"filename":"a"},{"id":"file-2","created_at":1772366300}],"has_more":true}"#,
+        br#"{"data":[{"id":"msgbatch_1","created_at":"2026-03-01T12:00:00Z","processing_status":"ended"}],"has_more":false,"last_id":"msgbatch_1"}"#,
+    ];
     const GZIP: &[u8] = &[
         0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b, 0x4c, 0x4a, 0x4e, 0x49, 4, 0, 0x11, 0xcd, 0x82, 0xed, 5, 0,
         0, 0,
@@ -94,6 +98,12 @@ mod smoke {
         fn price(seed in damaged(vec![b"gpt-4o-2024-08-06", b"us.anthropic.claude-opus-5", b"ft:gpt-4o:x"]), noise in noise()) {
             targets::price(&seed);
             targets::price(&noise);
+        }
+
+        #[test]
+        fn inventory(seed in damaged(LISTS.to_vec()), noise in noise()) {
+            targets::inventory(&seed);
+            targets::inventory(&noise);
         }
 
         #[test]

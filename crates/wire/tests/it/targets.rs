@@ -5,10 +5,12 @@
 use bytes::BytesMut;
 use tokenwatch_model::outcome::Cut;
 use tokenwatch_model::provider::{Dialect, ENDPOINTS, Endpoint};
+use tokenwatch_model::time::Timestamp;
 use tokenwatch_model::usage::{PriceSource, TokenUsage};
 use tokenwatch_wire::answer::{Asked, Step, take_head};
 use tokenwatch_wire::client::{FIELD_LEN_MAX, client};
 use tokenwatch_wire::encoding::{Encoding, StreamDecoder, accept_encoding, decode};
+use tokenwatch_wire::inventory::{self, Listing, Next, PAGES_MAX, complaint, read_page, removals};
 use tokenwatch_wire::price::{PriceTable, cost, worst_case};
 use tokenwatch_wire::request::{ShapeKey, parse, with_include_usage};
 use tokenwatch_wire::route::{dialects_of, normalize, route};
@@ -201,5 +203,30 @@ pub(crate) fn credential(data: &[u8]) {
     if let Ok(presented) = tokenwatch_model::credential::parse(data) {
         assert_eq!(data.len(), tokenwatch_model::credential::LEN);
         assert!(presented.key.to_string().starts_with("key_"));
+    }
+}
+
+/// Lists of a provider: any bytes are a page or refused, a listing ends, and no id leads out of its command.
+pub(crate) fn inventory(data: &[u8]) {
+    let (choice, body) = choose(data);
+    let dialect = dialect(choice);
+    let kinds = inventory::kinds(dialect);
+    let Some(kind) = kinds.get(choice / 2 % kinds.len()).copied() else { return };
+    assert!(complaint(body).is_none_or(|text| text.chars().count() <= 120));
+    let Ok(page) = read_page(kind, body) else { return };
+    let mut listing = Listing::new(Timestamp::from_seconds(1_000), None);
+    let ended = (0..=PAGES_MAX).any(|_| match listing.take(page.clone()) {
+        Next::After(id) => {
+            let target = inventory::question(dialect, kind, Some(&id)).target;
+            assert!(target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.:?&=".contains(&b)));
+            false
+        }
+        Next::Whole | Next::Broken(_) => true,
+    });
+    assert!(ended, "a provider that repeats itself is not asked for ever");
+    let found = listing.found();
+    assert!(found.len() <= page.artifacts.len(), "each artifact once");
+    for removal in found.iter().flat_map(|artifact| removals(dialect, artifact)) {
+        assert!(removal.target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.:".contains(&b)));
     }
 }

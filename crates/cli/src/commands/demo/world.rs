@@ -96,12 +96,13 @@ impl World {
     pub(super) fn build(plan: &Plan, sample: &Sample) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let upstream = Secret::new(format!("sk-demo-{:032x}", u128::from(Rng::new(plan.seed).next_u64())));
-        let mock = MockConfig { keys: vec![upstream.clone()], ..MockConfig::default() };
+        let clock = Arc::new(DemoClock(AtomicU64::new(START_MS * 1_000)));
+        let mock =
+            MockConfig { keys: vec![upstream.clone()], clock: Some(clock.clone()), ..MockConfig::default() };
         let (upstream_address, provider) = MockProvider::spawn(runtime.handle(), mock)?;
         let dir = tempfile::Builder::new().prefix("tokenwatch-demo-").tempdir()?;
         let secret = dir.path().join("provider.key");
         std::fs::write(&secret, upstream.expose())?;
-        let clock = Arc::new(DemoClock(AtomicU64::new(START_MS * 1_000)));
         let random: Arc<dyn Random> = Arc::new(SeededRandom(Mutex::new(Rng::new(plan.seed).fork("ids"))));
         let state = dir.path().join("state");
         let keys = issue_keys(&state, sample, &clock, &random)?;

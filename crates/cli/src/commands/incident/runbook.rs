@@ -5,7 +5,6 @@ use serde_json::json;
 use tokenwatch_console::cases::Case;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_console::runbooks::Word;
-use tokenwatch_model::containment::{Action, ContextMatch};
 use tokenwatch_respond::ResponsePolicy;
 use tokenwatch_respond::runbook::{self, Created, Step, Tick};
 use tokenwatch_respond::words::{clean, count, key_name};
@@ -87,7 +86,7 @@ pub(super) fn short(manager: &Manager, policy: &ResponsePolicy, case: &Case) -> 
 /// What the gateway forwarded for the incident's strangers to where things are created that outlive a key; and how many
 /// files or rows could not be read.
 fn read_created(common: &Common, case: &Case) -> anyhow::Result<(Created, u64)> {
-    let contexts = contexts(case);
+    let contexts = case.strangers();
     let mut created = Created::default();
     let mut unreadable = 0;
     if contexts.is_empty() {
@@ -108,16 +107,4 @@ fn read_created(common: &Common, case: &Case) -> anyhow::Result<(Created, u64)> 
         }
     }
     Ok((created, unreadable))
-}
-
-/// Who the incident's strangers are: as its findings name them, and as containments do.
-fn contexts(case: &Case) -> Vec<ContextMatch> {
-    let found = case.incident.findings.iter().filter_map(|finding| Some(&finding.actor.as_ref()?.context));
-    let ours = case.containments.iter().filter(|row| case.incident.containments.contains(&row.id));
-    let contained = ours.filter_map(|row| match &row.action {
-        Action::RefuseContext(context) => Some(context),
-        Action::Clamp(clamp) => clamp.only.as_ref(),
-        Action::Watch | Action::Suspend | Action::Revoke => None,
-    });
-    found.chain(contained).cloned().collect()
 }
