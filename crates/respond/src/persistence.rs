@@ -290,19 +290,20 @@ fn accounted_for(check: &PersistenceCheck) -> String {
 /// Since when the stranger can create nothing more: refused, its credential ended, or the incident closed. A clamp slows it
 /// down and stops nothing.
 fn stopped(facts: &Facts<'_>) -> Option<Timestamp> {
-    let stops = |action: &Action| !matches!(action, Action::Watch | Action::Clamp(_));
-    let refused = facts
-        .containments
-        .iter()
-        .filter(|row| belongs(facts.incident, row) && row.in_force(facts.now) && stops(&row.action))
-        .map(|row| row.created);
+    let ours =
+        || facts.containments.iter().filter(|row| belongs(facts.incident, row) && row.in_force(facts.now));
+    let since =
+        |stops: fn(&Action) -> bool| ours().filter(move |row| stops(&row.action)).map(|row| row.created);
+    // Of several contexts each has its own refusal: all are out only with the last of them.
+    let refused = since(|action| matches!(action, Action::RefuseContext(_))).max();
+    let ended = since(|action| matches!(action, Action::Suspend | Action::Revoke)).min();
     let retired = facts
         .key
         .rotation
         .filter(|rotation| rotation.rotated >= facts.incident.first_seen && !rotation.overlaps(facts.now))
         .map(|rotation| rotation.previous_ends);
     let closed = facts.incident.closed.map(|closed| facts.incident.contained.unwrap_or(closed));
-    refused.chain(retired).chain(closed).min()
+    [refused, ended, retired, closed].into_iter().flatten().min()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Checks as they are kept, told and judged; whose call made what.
 
 use tokenwatch_model::artifact::Artifact;
+use tokenwatch_model::containment::Containment;
 use tokenwatch_model::finding::Tier;
 use tokenwatch_model::handling::NotAsked;
 use tokenwatch_model::key::{Mode, Rotation};
@@ -8,7 +9,7 @@ use tokenwatch_model::time::{DAY, HOUR, MINUTE};
 
 use super::*;
 use crate::runbook::{Step, StepState, Tick, mark, shipped, steps};
-use crate::situation::examples::{NOW, Scene, finding, ids, key_id};
+use crate::situation::examples::{NOW, Scene, containment, context, finding, ids, key_id};
 use crate::{ResponsePolicy, execute, plan};
 
 fn found(kind: ArtifactKind, id: &str, created: Timestamp) -> Found {
@@ -158,6 +159,22 @@ fn nothing_answers_the_step_once_the_stranger_is_stopped() {
     assert!(step(&contained, later).why.ends_with("stopped only at 2026-03-01 13:00:00 UTC: ask again"));
     ask(&mut contained, nothing(NOW.plus(HOUR)), &[]);
     assert_eq!(step(&contained, later).state, StepState::Done);
+
+    // A second context of the thief was refused only later; a suspension before that stops both.
+    let mut second = scene(Mode::Contain);
+    let row = |action, after| Containment {
+        incident: second.incident.as_ref().map(|incident| incident.id),
+        created: NOW.plus(after),
+        ..containment(1, action)
+    };
+    let (later, suspended) = (row(Action::RefuseContext(context(2)), HOUR), row(Action::Suspend, MINUTE));
+    ask(&mut second, nothing(NOW.plus(2 * MINUTE)), &[]);
+    second.containments.push(later);
+    assert!(
+        step(&second, NOW.plus(HOUR)).why.ends_with("stopped only at 2026-03-01 13:00:00 UTC: ask again")
+    );
+    second.containments.push(suspended);
+    assert_eq!(step(&second, NOW.plus(HOUR)).state, StepState::Done);
 
     let mut observed = scene(Mode::Observe);
     ask(&mut observed, nothing(NOW), &[]);
