@@ -143,13 +143,14 @@ impl Follower {
                 }
             }
         }
+        // Before containments: a context that was let in must not be judged anew in between.
+        for feedback in &changed.feedback {
+            self.gateway.tell_engine(feedback);
+        }
         let contained: BTreeSet<KeyId> = changed.containments.iter().map(|c| c.key).collect();
         for key in contained {
             let of_key = changed.containments.iter().filter(|c| c.key == key).cloned().collect();
             self.gateway.live_of(key).put_containments(key, of_key, now);
-        }
-        for feedback in &changed.feedback {
-            self.gateway.tell_engine(feedback);
         }
         self.revision = self.revision.max(changed.revision);
         Ok(())

@@ -19,7 +19,9 @@ use tokenwatch_model::incident::Incident;
 use tokenwatch_model::ports::Random;
 use tokenwatch_model::suppression::SuppressedAlert;
 use tokenwatch_model::time::Timestamp;
+use tokenwatch_respond::allowance::standing;
 use tokenwatch_respond::effects::SELF;
+use tokenwatch_respond::suppression::is_fact;
 use tokenwatch_respond::{Effects, Plan, ResponsePolicy, Situation, execute, plan};
 use tokenwatch_telemetry::told::{AlertEnd, AlertEnded};
 
@@ -250,6 +252,9 @@ impl Responder {
         let now = self.gateway.now().max(drill.as_ref().map_or(Timestamp(0), |_| finding.time));
         let Some(stored) = records.key(finding.key)? else { return Ok(()) };
         let key = stored.key;
+        if self.is_let_in(finding, now)? {
+            return Ok(());
+        }
         let owner = key.owner.map(|id| records.owner(id)).transpose()?.flatten();
         let containments = records.containments_of(key.id)?;
         let incidents = records.incidents(true, Some(key.id), 1)?;
@@ -287,6 +292,16 @@ impl Responder {
         AlertEnded { finding, end: AlertEnd::Acted { incident: &incident, plan: &plan.title } }.emit();
         self.parts.watcher.acted(&plan, &effects);
         Ok(())
+    }
+
+    /// Whether people have said that the newcomer of a finding is theirs. The engine finds nothing of such a one, so this was
+    /// found before it was told; to act on it would contain anew what a person has just let in.
+    fn is_let_in(&self, finding: &Finding, now: Timestamp) -> Result<bool, RecordsError> {
+        let Some(actor) = finding.actor.as_ref().filter(|_| !is_fact(&finding.rule)) else {
+            return Ok(false);
+        };
+        let said = self.parts.records.said()?;
+        Ok(standing(&said, finding.key, now).iter().any(|allowed| allowed.context == actor.context))
     }
 
     /// Adds the refused requests of contained contexts to their incidents.

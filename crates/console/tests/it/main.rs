@@ -27,6 +27,8 @@ mod persistence;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod responder;
+#[cfg(test)]
 mod rotation;
 #[cfg(test)]
 mod runbook;
