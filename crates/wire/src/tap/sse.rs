@@ -128,8 +128,11 @@ impl Sse {
             held.extend_from_slice(rest);
             &held
         };
-        let line = if is_first { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line) } else { line };
-        let is_blank = std::mem::take(&mut self.line_size) == 0 && line.is_empty();
+        let size = std::mem::take(&mut self.line_size).saturating_add(rest.len());
+        // Of a line that is too large the start may be gone.
+        let marked = line.strip_prefix(b"\xEF\xBB\xBF").filter(|_| is_first && !self.is_too_large());
+        let is_blank = size == 0 || marked.is_some_and(<[u8]>::is_empty);
+        let line = marked.unwrap_or(line);
         if !self.is_too_large() {
             self.read_line(line);
         }

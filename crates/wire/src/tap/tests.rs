@@ -386,3 +386,13 @@ proptest! {
         prop_assert_eq!(run(config, split(&data, &cuts)), whole);
     }
 }
+
+#[test]
+fn a_byte_order_mark_alone_is_a_blank_line_however_it_is_cut() {
+    for body in [&b"\xef\xbb\xbf\n0123456789abcde\n"[..], b"\xef\xbb\xbf\n\xef\xbb\xbf\n0123456789ab\n"] {
+        for body_limit in [2, 16] {
+            let config = TapConfig { body_limit, ..anthropic() };
+            assert_eq!(run(config, [body]), run(config, body.chunks(1)), "{body_limit}");
+        }
+    }
+}
