@@ -1,6 +1,6 @@
 //! The thread that looks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +11,7 @@ use serde_json::json;
 use tokenwatch_console::records::Records as _;
 use tokenwatch_model::alarm::Alarm;
 use tokenwatch_model::audit::AuditEntry;
+use tokenwatch_model::id::KeyId;
 use tokenwatch_model::key::{Key, Policy};
 use tokenwatch_model::ports::{Clock, Random};
 use tokenwatch_model::time::{DAY, HOUR, Timestamp};
@@ -124,18 +125,17 @@ impl Lookout {
         let oldest = calendar.today.saturating_sub(KEEP_DAYS);
         self.own.forget_before(oldest);
         self.look_up_thefts(now)?;
-        let store = &self.parts.store;
-        let records = StoreRecords(store.clone());
-        let keys: Vec<Key> = records.keys()?.into_iter().map(|stored| stored.key).collect();
-        let owners = records.owners()?;
-        let defaults = self.parts.defaults.load();
-        let who = Spenders { keys: &keys, owners: &owners, defaults: &defaults, thefts: &self.thefts.0 };
         let others = self.others.as_mut().map(|(ledger, _)| ledger);
         let others = others.map(|ledger| {
             ledger.forget_before(oldest);
             &*ledger
         });
         let ledgers: Vec<&Ledger> = others.into_iter().chain([&self.own]).collect();
+        let records = StoreRecords(self.parts.store.clone());
+        let keys = spenders(&records, &ledgers)?;
+        let owners = records.owners()?;
+        let defaults = self.parts.defaults.load();
+        let who = Spenders { keys: &keys, owners: &owners, defaults: &defaults, thefts: &self.thefts.0 };
         let spent = sum_up(&ledgers, read_from, &calendar, &who);
         let known = self.known(now)?;
         let random = &self.parts.random;
@@ -216,6 +216,17 @@ impl Lookout {
         }
         Ok(())
     }
+}
+
+/// The keys that spent anything, by name: of a hundred thousand most may have spent nothing.
+fn spenders(records: &StoreRecords, ledgers: &[&Ledger]) -> anyhow::Result<Vec<Key>> {
+    let ids: BTreeSet<KeyId> = ledgers.iter().flat_map(|ledger| ledger.keys()).collect();
+    let mut keys = Vec::with_capacity(ids.len());
+    for id in ids {
+        keys.extend(records.key(id)?.map(|stored| stored.key));
+    }
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(keys)
 }
 
 #[cfg(test)]

@@ -108,6 +108,11 @@ impl Ledger {
         }
     }
 
+    /// Keys of which any spend is known.
+    pub fn keys(&self) -> impl Iterator<Item = KeyId> + '_ {
+        self.keys.keys().copied()
+    }
+
     /// Forgets a day and those after it, so that they can be read again.
     pub fn forget_from(&mut self, day: u64) {
         for of_key in self.keys.values_mut() {
