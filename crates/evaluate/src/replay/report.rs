@@ -229,11 +229,14 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
     }
 }
 
-/// An id without the number at its end.
+/// An id without the number at its end, and without the sign before that. A letter and a number are a name: `T1` and `T2`
+/// are two kinds.
 pub(super) fn kind_of(attack: &SmolStr) -> SmolStr {
-    let kind =
-        attack.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['-', '_', '#', ' ', '.']);
-    if kind.is_empty() { attack.clone() } else { kind.into() }
+    let text = attack.trim_end_matches(|c: char| c.is_ascii_digit());
+    let kind = text.trim_end_matches(['-', '_', '#', ' ', '.']);
+    let is_name =
+        text.len() == kind.len() && kind.chars().rev().take_while(|c| c.is_alphabetic()).count() < 2;
+    if kind.is_empty() || text.len() == attack.len() || is_name { attack.clone() } else { kind.into() }
 }
 
 /// Thefts that began on scored days.

@@ -89,9 +89,22 @@ fn without_labels_it_is_a_dry_run() {
 
 #[test]
 fn kinds_are_ids_without_their_number() {
-    for (attack, want) in
-        [("resale-12", "resale"), ("t_7", "t"), ("4711", "4711"), ("t4", "t"), ("", ""), ("a-b", "a-b")]
-    {
+    for (attack, want) in [
+        ("resale-12", "resale"),
+        ("resale12", "resale"),
+        ("t_7", "t"),
+        ("4711", "4711"),
+        ("", ""),
+        ("a-b", "a-b"),
+        ("resale-", "resale-"),
+        ("T1", "T1"),
+        ("T12", "T12"),
+        ("T1-validate", "T1-validate"),
+        ("T2-recheck", "T2-recheck"),
+        ("T1-validate-3", "T1-validate"),
+        ("p01-burst-17", "p01-burst"),
+        ("wave-b2", "wave-b2"),
+    ] {
         assert_eq!(super::report::kind_of(&attack.into()), want);
     }
 }
