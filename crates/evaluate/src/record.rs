@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 mod event;
 mod fields;
 mod json;
+mod nested;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use event::{Lookup, key_id, owner_id, text_bits};
-pub use fields::Column;
+pub use fields::{Column, Name};
+pub use values::{TIME, text_time};
 
 /// Names of unknown fields that are kept.
 const UNKNOWN_MAX: usize = 64;
@@ -34,19 +37,36 @@ pub enum Cell<'a> {
     Text(Cow<'a, str>),
     /// A time in microseconds since 1970 UTC, from a format that has times.
     Time(u64),
-    /// A list or an object, which no field can be.
+    /// A list or an object, for the fields that take one.
+    Json(Box<serde_json::Value>),
+    /// A list or an object in the place of something else.
     Nested,
+}
+
+impl Cell<'_> {
+    /// Whether it is what tools write for nothing: an empty text, `-`, or a number that is none.
+    #[inline]
+    fn is_blank(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Text(text) => matches!(text.as_ref(), "" | "-"),
+            Self::Real(real) => real.is_nan(),
+            _ => false,
+        }
+    }
 }
 
 /// One event as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record<'a> {
     cells: [Cell<'a>; Column::COUNT],
+    /// Which of its names each field came under.
+    ranks: [u8; Column::COUNT],
 }
 
 impl Default for Record<'_> {
     fn default() -> Self {
-        Self { cells: [const { Cell::Absent }; Column::COUNT] }
+        Self { cells: [const { Cell::Absent }; Column::COUNT], ranks: [0; Column::COUNT] }
     }
 }
 
@@ -60,15 +80,44 @@ impl<'a> Record<'a> {
         json::read(line, unknown)
     }
 
-    /// Puts a value into a field.
-    pub fn put(&mut self, column: Column, cell: Cell<'a>) {
-        if let Some(place) = self.cells.get_mut(column as usize) {
-            *place = cell;
+    /// Puts a value into a field. A field's own name goes before what others call it; what is passed over for that, and
+    /// says something else, is counted.
+    #[inline]
+    pub fn put(&mut self, name: Name, cell: Cell<'a>, unknown: &mut UnknownFields) {
+        let place = name.column as usize;
+        let (Some(held), Some(rank)) = (self.cells.get_mut(place), self.ranks.get_mut(place)) else { return };
+        if cell.is_blank() {
+            return;
         }
+        if matches!(held, Cell::Absent) {
+            (*held, *rank) = (cell, name.rank);
+        } else {
+            let before = Name { rank: *rank, ..name };
+            weigh((held, before), (cell, name), unknown);
+            *rank = name.rank.min(*rank);
+        }
+    }
+
+    /// The name that a field was written under.
+    fn name(&self, column: Column) -> &'static str {
+        Name { column, rank: self.ranks.get(column as usize).copied().unwrap_or_default() }.text()
     }
 
     fn cell(&self, column: Column) -> &Cell<'a> {
         self.cells.get(column as usize).unwrap_or(&Cell::Absent)
+    }
+}
+
+/// Keeps the value with the better of two names of one field.
+#[cold]
+fn weigh<'a>(held: (&mut Cell<'a>, Name), new: (Cell<'a>, Name), unknown: &mut UnknownFields) {
+    let is_better = new.1.rank < held.1.rank;
+    if *held.0 != new.0 {
+        let (kept, lost) = if is_better { (new.1, held.1) } else { (held.1, new.1) };
+        unknown.note(&format!("{} (beside {})", lost.shown(), kept.shown()));
+    }
+    if is_better {
+        *held.0 = new.0;
     }
 }
 

@@ -185,8 +185,8 @@ fn wrong_lines_are_told_with_what_to_write() {
         ),
         &[],
         "error: standard input, line 3: field time: \"yesterday\" can not be read; write a time such as \
-         \"2026-03-01T12:00:00.250Z\", or microseconds since 1970\nstandard input, line 4: field key: missing; \
-         write the key's id or any other text that names it",
+         \"2026-03-01T12:00:00.250Z\", or seconds, milliseconds or microseconds since 1970\nstandard input, line 4: \
+         field key: missing; write the key's id or any other text that names it",
     );
     check_wrong(&place, "\n", &[], "error: the files hold no events");
     check_wrong(
@@ -205,7 +205,7 @@ fn wrong_lines_are_told_with_what_to_write() {
         "error: --truth: none of its 1 thief requests is among the events; the field `request` of both must hold the \
          same ids",
     );
-    fs::write(&truth, "id,attack\nr,t1\n").unwrap();
+    fs::write(&truth, "call,attack\nr,t1\n").unwrap();
     check_wrong(
         &place,
         good,

@@ -1,5 +1,6 @@
 //! From a record to a usage event: what is given is read strictly, what is not is looked up or has a plain default.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::de::value::{Error, StrDeserializer};
@@ -12,25 +13,24 @@ use tokenwatch_model::id::{KeyId, OwnerId, RequestId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::{AddressFacts, Country, NetworkKind};
 use tokenwatch_model::outcome::{Cut, Outcome, Refusal, UpstreamFailure};
-use tokenwatch_model::provider::{Dialect, Endpoint};
-use tokenwatch_model::time::{DAY, Timestamp};
+use tokenwatch_model::provider::Endpoint;
+use tokenwatch_model::time::Timestamp;
 use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 use tokenwatch_testkit::rng;
 use tokenwatch_wire::price::{self, Price, PriceTable};
-use tokenwatch_wire::route;
 
-use super::{Cell, Column, Record, RecordError};
+use super::values::{self, TIME};
+use super::{Cell, Column, Record, RecordError, nested};
 
 /// Longest value repeated in an error.
 const SHOWN_MAX: usize = 40;
-/// Times before 1980 and after 2200 are in another unit than they should be.
-const TIME_MIN: u64 = 3_652 * DAY;
-const TIME_MAX: u64 = 84_006 * DAY;
+/// Keys that begin so, and are that long, are the secrets themselves.
+const SECRET: &str = "sk-";
+const SECRET_LEN_MIN: usize = 20;
 
-const TIME: &str = "a time such as \"2026-03-01T12:00:00.250Z\", or microseconds since 1970";
 const KEY: &str = "the key's id or any other text that names it";
 const NUMBER: &str = "a whole number, 0 or above";
-const HASH: &str = "a whole number of 64 bits, or any text: equal texts mean equal things";
+const HASH: &str = "a whole number of 64 bits, any text, a list or an object: equal ones mean equal things";
 const MONEY: &str = "dollars such as 0.0125";
 
 /// Answers for what a record leaves out.
@@ -77,7 +77,7 @@ impl Record<'_> {
             None => cost,
         };
         let request = RequestContext {
-            id: RequestId::from_bits(self.text(Column::Request)?.map_or(0, text_bits)),
+            id: RequestId::from_bits(self.label(Column::Request)?.map_or(0, |label| text_bits(&label))),
             key: self.key()?,
             time: self.time()?,
             source: self.source(lookup.addresses)?,
@@ -115,12 +115,11 @@ impl Record<'_> {
         })
     }
 
-    /// The key as it is written.
-    pub fn key_name(&self) -> Option<&str> {
-        match self.cell(Column::Key) {
-            Cell::Text(text) if !text.is_empty() => Some(text),
-            _ => None,
-        }
+    /// The key as it is written; of a secret in its place the id that is made from it, because names are shown.
+    pub fn key_name(&self) -> Option<Cow<'_, str>> {
+        let name = self.label(Column::Key).ok().flatten()?;
+        let is_secret = name.starts_with(SECRET) && name.len() >= SECRET_LEN_MIN;
+        Some(if is_secret { key_id(&name).to_string().into() } else { name })
     }
 
     /// Whose the key is, where the event says so.
@@ -129,44 +128,40 @@ impl Record<'_> {
     ///
     /// When the field holds something else than a text.
     pub fn owner(&self) -> Result<Option<OwnerId>, RecordError> {
-        Ok(self.text(Column::Owner)?.filter(|name| !name.is_empty()).map(owner_id))
+        Ok(self.label(Column::Owner)?.map(|name| owner_id(&name)))
     }
 
     fn key(&self) -> Result<KeyId, RecordError> {
-        let Some(name) = self.text(Column::Key)?.filter(|name| !name.is_empty()) else {
-            return Err(RecordError::Missing { field: Column::Key.name(), want: KEY });
-        };
-        Ok(key_id(name))
+        let missing = || RecordError::Missing { field: Column::Key.name(), want: KEY };
+        self.label(Column::Key)?.map(|name| key_id(&name)).ok_or_else(missing)
     }
 
     fn time(&self) -> Result<Timestamp, RecordError> {
-        let micros = match self.cell(Column::Time) {
-            Cell::Absent => return Err(RecordError::Missing { field: Column::Time.name(), want: TIME }),
-            Cell::Time(micros) | Cell::Number(micros) => Some(*micros),
-            Cell::Text(text) => text.parse::<Timestamp>().ok().map(|time| time.0),
-            _ => None,
-        };
-        let plausible = micros.filter(|micros| (TIME_MIN..TIME_MAX).contains(micros));
-        plausible.map(Timestamp).ok_or_else(|| self.wrong(Column::Time, TIME))
+        values::time(self.cell(Column::Time)).ok_or_else(|| self.wrong(Column::Time, TIME))
     }
 
     fn source(&self, addresses: &dyn AddressFacts) -> Result<Source, RecordError> {
-        const WANT: &str = "an address such as \"203.0.113.7\" or \"2001:db8::1\", without a port";
-        let address = self.word(Column::Address, WANT, |text| text.parse::<IpAddr>().ok())?;
+        const WANT: &str = "an address such as \"203.0.113.7\" or \"2001:db8::1\"";
+        const ASN: &str = "a number below 2^32, or a text such as \"AS64500\"";
+        let address = self.word(Column::Address, WANT, values::address)?;
         let is_all_given = [Column::Asn, Column::Country, Column::Network]
             .into_iter()
             .all(|column| *self.cell(column) != Cell::Absent);
         let looked_up = address.filter(|_| !is_all_given).map(|address| addresses.facts(address));
         let mut facts = looked_up.unwrap_or_default();
-        if let Some(asn) = self.number(Column::Asn)? {
-            facts.asn = u32::try_from(asn).map_err(|_| self.wrong(Column::Asn, "a number below 2^32"))?;
+        let asn = match self.cell(Column::Asn) {
+            Cell::Text(text) => Some(values::asn(text).ok_or_else(|| self.wrong(Column::Asn, ASN))?),
+            _ => self.number(Column::Asn)?,
+        };
+        if let Some(asn) = asn {
+            facts.asn = u32::try_from(asn).map_err(|_| self.wrong(Column::Asn, ASN))?;
         }
         let country = |text: &str| Some(Country::from_code(text)).filter(|country| country.is_known());
         if let Some(country) = self.word(Column::Country, "two letters, such as \"DE\"", country)? {
             facts.country = country;
         }
-        let kinds = "unknown, private, access, hosting, vpn or tor";
-        if let Some(kind) = self.word(Column::Network, kinds, unit_variant::<NetworkKind>)? {
+        let kind = |text: &str| unit_variant::<NetworkKind>(text).or_else(|| values::network(text));
+        if let Some(kind) = self.word(Column::Network, values::NETWORK, kind)? {
             facts.kind = kind;
         }
         Ok(Source { address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), facts })
@@ -191,17 +186,7 @@ impl Record<'_> {
     fn endpoint(&self, provider: &str) -> Result<Endpoint, RecordError> {
         const WANT: &str = "a name such as \"chat_completions\" or \"messages\" (docs/events.md lists them), or a \
                             path such as \"/v1/chat/completions\"";
-        let read = |text: &str| {
-            if !text.starts_with('/') {
-                return Endpoint::from_name(text);
-            }
-            let dialect = Dialect::from_name(provider)
-                .or_else(|| route::choose_dialect(text, false))
-                .unwrap_or(Dialect::OpenAi);
-            // A record does not say the method; what nobody posts to is read.
-            let by = |method| Some(route::route(dialect, method, text).endpoint);
-            by("POST").filter(|endpoint| *endpoint != Endpoint::Other).or_else(|| by("GET"))
-        };
+        let read = |text: &str| values::endpoint(text, provider);
         Ok(self.word(Column::Endpoint, WANT, read)?.unwrap_or(Endpoint::ChatCompletions))
     }
 
@@ -216,8 +201,11 @@ impl Record<'_> {
             roles: self.hash(Column::Roles)?,
             parameters: self.hash(Column::Parameters)?,
             prompt: self.hash(Column::Prompt)?,
-            messages: count(Column::Messages)?,
-            tool_count: count(Column::ToolCount)?,
+            messages: self.list_len(Column::Messages).map_or_else(|| count(Column::Messages), Ok)?,
+            tool_count: match (self.cell(Column::ToolCount), self.list_len(Column::Tools)) {
+                (Cell::Absent, Some(tools)) => tools,
+                _ => count(Column::ToolCount)?,
+            },
             topic: self.sketch(Column::Topic)?,
             phrases: count(Column::Phrases)?,
         })
@@ -233,31 +221,50 @@ impl Record<'_> {
 
     fn usage(&self) -> Result<TokenUsage, RecordError> {
         let tokens = |column| Ok(self.number(column)?.unwrap_or(0));
-        Ok(TokenUsage {
+        let mut usage = TokenUsage {
             input: tokens(Column::InputTokens)?,
             cache_read: tokens(Column::CacheReadTokens)?,
             cache_write: tokens(Column::CacheWriteTokens)?,
             cache_write_1h: tokens(Column::CacheWrite1hTokens)?,
             output: tokens(Column::OutputTokens)?,
             reasoning: tokens(Column::ReasoningTokens)?,
-        })
+        };
+        // Under these names the input includes what was read from a cache or written to one.
+        let is_all_in = matches!(
+            self.name(Column::InputTokens),
+            "prompt_tokens" | "gen_ai.usage.input_tokens" | "gen_ai.usage.prompt_tokens"
+        );
+        let is_read_in = matches!(
+            self.name(Column::CacheReadTokens),
+            "cached_tokens" | "cached_input_tokens" | "input_cached_tokens"
+        );
+        let cached = match (is_all_in, is_read_in) {
+            (true, _) => usage.input_total().saturating_sub(usage.input),
+            (false, true) if *self.cell(Column::InputTokens) != Cell::Absent => usage.cache_read,
+            _ => 0,
+        };
+        usage.input = usage.input.checked_sub(cached).ok_or_else(|| RecordError::Value {
+            field: self.name(Column::InputTokens),
+            found: format!("{}, with {cached} of them cached,", usage.input),
+            want: "input_tokens, cache_read_tokens and cache_write_tokens, each without the others",
+        })?;
+        Ok(usage)
     }
 
     fn outcome(&self) -> Result<Outcome, RecordError> {
         const WANT: &str = "served, refused, client_left, cut or upstream_failed";
-        const REASON: &str = "one of the reasons that docs/events.md lists for this outcome";
-        let text =
-            |column, want| Ok(self.word(column, want, |text| Some(SmolStr::from(text)))?.unwrap_or_default());
-        let outcome: SmolStr = text(Column::Outcome, WANT)?;
-        let reason: SmolStr = text(Column::OutcomeReason, REASON)?;
-        let wrong = || self.wrong(Column::OutcomeReason, REASON);
-        Ok(match outcome.as_str() {
-            "" | "served" => Outcome::Served,
+        const REFUSED: &str = "why it was refused, such as key_revoked (docs/events.md lists the reasons)";
+        const CUT: &str = "why it was cut: budget, containment or shutdown";
+        const FAILED: &str = "how the provider failed: connect, timeout, reset, garbage or body_broken";
+        let reason = || self.text(Column::OutcomeReason).map(Option::unwrap_or_default);
+        let wrong = |want| self.wrong(Column::OutcomeReason, want);
+        Ok(match self.text(Column::Outcome)?.unwrap_or("served") {
+            "served" => Outcome::Served,
             "client_left" => Outcome::ClientLeft,
-            "refused" => Outcome::Refused(Refusal::from_code(&reason).ok_or_else(wrong)?),
-            "cut" => Outcome::Cut(Cut::from_code(&reason).ok_or_else(wrong)?),
+            "refused" => Outcome::Refused(Refusal::from_code(reason()?).ok_or_else(|| wrong(REFUSED))?),
+            "cut" => Outcome::Cut(Cut::from_code(reason()?).ok_or_else(|| wrong(CUT))?),
             "upstream_failed" => {
-                Outcome::UpstreamFailed(UpstreamFailure::from_code(&reason).ok_or_else(wrong)?)
+                Outcome::UpstreamFailed(UpstreamFailure::from_code(reason()?).ok_or_else(|| wrong(FAILED))?)
             }
             _ => return Err(self.wrong(Column::Outcome, WANT)),
         })
@@ -316,7 +323,21 @@ impl Record<'_> {
         }
     }
 
-    /// A text that is one of some words; the empty one counts as absent.
+    /// A text, or a number, that only names something.
+    fn label(&self, column: Column) -> Result<Option<Cow<'_, str>>, RecordError> {
+        Ok(match self.cell(column) {
+            Cell::Number(number) => Some(number.to_string().into()),
+            _ => self.text(column)?.map(Cow::Borrowed),
+        })
+    }
+
+    /// How many members a list has.
+    fn list_len(&self, column: Column) -> Option<u32> {
+        let Cell::Json(value) = self.cell(column) else { return None };
+        value.as_array().map(|list| u32::try_from(list.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A text that is one of some words.
     fn word<T>(
         &self,
         column: Column,
@@ -325,7 +346,6 @@ impl Record<'_> {
     ) -> Result<Option<T>, RecordError> {
         match self.cell(column) {
             Cell::Absent => Ok(None),
-            Cell::Text(text) if text.is_empty() => Ok(None),
             Cell::Text(text) => read(text).map(Some).ok_or_else(|| self.wrong(column, want)),
             _ => Err(self.wrong(column, want)),
         }
@@ -335,8 +355,9 @@ impl Record<'_> {
         match self.cell(column) {
             Cell::Absent => Ok(None),
             Cell::Number(number) => Ok(Some(*number)),
-            // Some tools write every number with a fraction.
-            Cell::Real(real) if *real >= 0.0 && *real < 9e15 && real.fract() == 0.0 => Ok(Some(*real as u64)),
+            // Some tools write every number with a fraction, others as text.
+            Cell::Real(real) => values::whole(*real).map(Some).ok_or_else(|| self.wrong(column, NUMBER)),
+            Cell::Text(text) => values::number(text).map(Some).ok_or_else(|| self.wrong(column, NUMBER)),
             _ => Err(self.wrong(column, NUMBER)),
         }
     }
@@ -345,8 +366,11 @@ impl Record<'_> {
         match self.cell(column) {
             Cell::Absent => Ok(0),
             Cell::Number(number) => Ok(*number),
-            Cell::Text(text) if text.is_empty() => Ok(0),
             Cell::Text(text) => Ok(rng::hash(text.as_bytes()).max(1)),
+            Cell::Json(value) => Ok(match value.as_array() {
+                Some(tools) if column == Column::Tools => nested::hash_tools(tools),
+                _ => nested::hash(value),
+            }),
             _ => Err(self.wrong(column, HASH)),
         }
     }
@@ -367,20 +391,24 @@ impl Record<'_> {
         match self.cell(column) {
             Cell::Absent => Ok(false),
             Cell::Flag(flag) => Ok(*flag),
+            Cell::Number(number @ 0..=1) => Ok(*number == 1),
+            Cell::Text(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Cell::Text(text) if text.eq_ignore_ascii_case("false") => Ok(false),
             _ => Err(self.wrong(column, "true or false")),
         }
     }
 
     fn wrong(&self, column: Column, want: &'static str) -> RecordError {
+        let field = self.name(column);
         let found = match self.cell(column) {
-            Cell::Absent => "nothing".to_owned(),
+            Cell::Absent => return RecordError::Missing { field, want },
             Cell::Flag(flag) => flag.to_string(),
             Cell::Number(number) | Cell::Time(number) => number.to_string(),
             Cell::Real(real) => real.to_string(),
             Cell::Text(text) => format!("{:?}", text.chars().take(SHOWN_MAX).collect::<String>()),
-            Cell::Nested => "a list or object".to_owned(),
+            Cell::Json(_) | Cell::Nested => "a list or object".to_owned(),
         };
-        RecordError::Value { field: column.name(), found, want }
+        RecordError::Value { field, found, want }
     }
 }
 

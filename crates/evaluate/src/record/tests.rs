@@ -9,10 +9,13 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::network::{AddressFacts, Country, NetworkFacts, NetworkKind};
 use tokenwatch_model::outcome::{Outcome, Refusal};
 use tokenwatch_model::provider::Endpoint;
+use tokenwatch_model::time::Timestamp;
 use tokenwatch_model::usage::{PriceSource, UsageSource};
 use tokenwatch_wire::price::PriceTable;
 
 use super::*;
+
+mod forms;
 
 struct OneNetwork;
 
@@ -99,16 +102,6 @@ fn texts_stand_for_ids_and_hashes() {
 }
 
 #[test]
-fn endpoints_are_names_or_paths() {
-    let endpoint = |text: &str| event(&format!(r#","endpoint":"{text}""#)).request.endpoint;
-    assert_eq!(endpoint("embeddings"), Endpoint::Embeddings);
-    assert_eq!(endpoint("/v1/messages"), Endpoint::Messages);
-    assert_eq!(endpoint("/v1/models"), Endpoint::Models);
-    assert_eq!(endpoint("/v1/chat/completions"), Endpoint::ChatCompletions);
-    assert_eq!(endpoint("/nothing/known"), Endpoint::Other);
-}
-
-#[test]
 fn refusals_have_their_status() {
     let event = event(r#","outcome":"refused","outcome_reason":"key_revoked""#);
     assert_eq!((event.outcome, event.status), (Outcome::Refused(Refusal::Revoked), 401));
@@ -132,16 +125,35 @@ fn check_error(line: &str, want: &str) {
     assert_eq!(read(line).unwrap_err().to_string(), want);
 }
 
+fn with(more: &str) -> String {
+    format!(r#"{{"time":"2026-03-01T12:00:00Z","key":"k1",{more}}}"#)
+}
+
 #[test]
-fn errors_say_what_to_write() {
-    let with = |more: &str| format!(r#"{{"time":"2026-03-01T12:00:00Z","key":"k1",{more}}}"#);
+fn outcomes_need_a_reason() {
     check_error(
-        r#"{"key":"k"}"#,
-        "field time: missing; write a time such as \"2026-03-01T12:00:00.250Z\", or microseconds since 1970",
+        &with(r#""outcome":"refused""#),
+        "field outcome_reason: missing; write why it was refused, such as key_revoked (docs/events.md lists the reasons)",
     );
     check_error(
-        r#"{"time":1772366400,"key":"k"}"#,
-        "field time: 1772366400 can not be read; write a time such as \"2026-03-01T12:00:00.250Z\", or microseconds since 1970",
+        &with(r#""outcome":"cut","outcome_reason":"bored""#),
+        "field outcome_reason: \"bored\" can not be read; write why it was cut: budget, containment or shutdown",
+    );
+    check_error(
+        &with(r#""outcome":"upstream_failed","outcome_reason":"""#),
+        "field outcome_reason: missing; write how the provider failed: connect, timeout, reset, garbage or body_broken",
+    );
+}
+
+#[test]
+fn errors_say_what_to_write() {
+    check_error(
+        r#"{"key":"k"}"#,
+        "field time: missing; write a time such as \"2026-03-01T12:00:00.250Z\", or seconds, milliseconds or microseconds since 1970",
+    );
+    check_error(
+        r#"{"time":17723664000,"key":"k"}"#,
+        "field time: 17723664000 can not be read; write a time such as \"2026-03-01T12:00:00.250Z\", or seconds, milliseconds or microseconds since 1970",
     );
     check_error(
         r#"{"time":"2026-03-01T12:00:00Z","key":""}"#,
@@ -152,12 +164,12 @@ fn errors_say_what_to_write() {
         "field input_tokens: -3 can not be read; write a whole number, 0 or above",
     );
     check_error(
-        &with(r#""output_tokens":"12""#),
-        "field output_tokens: \"12\" can not be read; write a whole number, 0 or above",
+        &with(r#""completion_tokens":"12 k""#),
+        "field completion_tokens: \"12 k\" can not be read; write a whole number, 0 or above",
     );
     check_error(
-        &with(r#""address":"203.0.113.7:443""#),
-        "field address: \"203.0.113.7:443\" can not be read; write an address such as \"203.0.113.7\" or \"2001:db8::1\", without a port",
+        &with(r#""client_ip":"203.0.113.7, 10.0.0.1""#),
+        "field client_ip: \"203.0.113.7, 10.0.0.1\" can not be read; write an address such as \"203.0.113.7\" or \"2001:db8::1\"",
     );
     check_error(
         &with(r#""country":"Germany""#),
@@ -168,9 +180,21 @@ fn errors_say_what_to_write() {
         "field outcome: \"ok\" can not be read; write served, refused, client_left, cut or upstream_failed",
     );
     check_error(
-        &with(r#""outcome":"refused""#),
-        "field outcome_reason: nothing can not be read; write one of the reasons that docs/events.md lists for this outcome",
+        &with(r#""asn":"Example""#),
+        "field asn: \"Example\" can not be read; write a number below 2^32, or a text such as \"AS64500\"",
     );
+    check_error(
+        &with(r#""prompt_tokens":10,"cached_tokens":12"#),
+        "field prompt_tokens: 10, with 12 of them cached, can not be read; write input_tokens, cache_read_tokens and \
+         cache_write_tokens, each without the others",
+    );
+    check_error(
+        &with(r#""parameters":true"#),
+        "field parameters: true can not be read; write a whole number of 64 bits, any text, a list or an object: equal \
+         ones mean equal things",
+    );
+    let said = read(&with(r#""network":"marsian""#)).unwrap_err().to_string();
+    assert!(said.starts_with("field network: \"marsian\" can not be read; write unknown, private"), "{said}");
     check_error(&with(r#""stream":"yes""#), "field stream: \"yes\" can not be read; write true or false");
     check_error(&with(r#""model":["a"]"#), "field model: a list or object can not be read; write a text");
     check_error(
@@ -182,6 +206,7 @@ fn errors_say_what_to_write() {
         "field cost_usd: -1 can not be read; write dollars such as 0.0125",
     );
     assert!(read("[1]").unwrap_err().to_string().starts_with("not a JSON object: "));
+    assert!(read(r#"{"ts":1,"ts":2}"#).unwrap_err().to_string().contains("field ts occurs twice"));
     assert!(read(r#"{"time":1,"time":2}"#).unwrap_err().to_string().contains("field time occurs twice"));
     assert!(read(r#"{"time":"2026-03-01T12:00:00Z","key":"k"} x"#).is_err());
 }
@@ -204,5 +229,28 @@ proptest! {
     #[test]
     fn names_are_read_back(column in 0..Column::ALL.len()) {
         prop_assert_eq!(Column::from_name(Column::ALL[column].name()), Some(Column::ALL[column]));
+    }
+
+    #[test]
+    fn every_unit_of_time_is_told_apart(second in 315_532_800u64..7_258_118_400, micros in 0u64..1_000_000) {
+        let want = second * 1_000_000 + micros;
+        for (number, want) in [
+            (second, second * 1_000_000),
+            (want / 1_000, want / 1_000 * 1_000),
+            (want, want),
+            (want * 1_000, want),
+        ] {
+            prop_assert_eq!(values::time(&Cell::Number(number)), Some(Timestamp(want)));
+            prop_assert_eq!(text_time(&number.to_string()), Some(Timestamp(want)));
+        }
+        let real = values::time(&Cell::Real(want as f64 / 1e6)).unwrap();
+        prop_assert!(real.0.abs_diff(want) <= 1, "what a fraction can hold");
+    }
+
+    #[test]
+    fn no_time_is_fatal(text in "[0-9TtZz:., +-]{0,40}", number: u64, real: f64) {
+        for cell in [Cell::Text(text.into()), Cell::Number(number), Cell::Real(real)] {
+            let _ = values::time(&cell);
+        }
     }
 }

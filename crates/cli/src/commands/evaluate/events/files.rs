@@ -1,12 +1,13 @@
 //! Opening files of events: what they are is told by their first bytes, not by their names.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use indicatif::ProgressBar;
+use tokenwatch_evaluate::record::Column;
 
 /// How much is read at a time.
 const BUFFER: usize = 256 * 1024;
@@ -42,7 +43,7 @@ pub(super) fn shown(path: &Path) -> String {
 pub(super) fn open(path: &Path, bar: &ProgressBar) -> anyhow::Result<Content> {
     let shown = || shown(path);
     if path.as_os_str() == "-" {
-        return lines(Counted { inner: io::stdin(), bar: bar.clone() });
+        return lines(Counted { inner: io::stdin(), bar: bar.clone() }).with_context(shown);
     }
     let mut file = File::open(path).with_context(shown)?;
     let mut magic = [0; 4];
@@ -62,13 +63,24 @@ fn lines(file: impl Read + Send + 'static) -> anyhow::Result<Content> {
     let mut plain = BufReader::with_capacity(BUFFER, file);
     let is_gzip = plain.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(Content::Lines(if is_gzip {
-        Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)))
+        unmarked(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)))
     } else {
-        Box::new(plain)
-    }))
+        unmarked(plain)
+    }?))
 }
 
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+/// Text without the byte order mark that some editors and shells write before it.
+fn unmarked(mut text: impl BufRead + Send + 'static) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    let mut start = [0; 3];
+    let read = read_up_to(&mut text, &mut start)?;
+    Ok(match start.get(..read).unwrap_or_default() {
+        [0xef, 0xbb, 0xbf] => Box::new(text),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => bail!("text in UTF-16, which is not read here; write UTF-8"),
+        start => Box::new(Cursor::new(start.to_vec()).chain(text)),
+    })
+}
+
+fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read(rest) {
@@ -89,8 +101,9 @@ pub(super) fn open_table(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>>
     }
 }
 
-/// The rows of a small table as field values by name; the first `needed` of the fields must be there. JSON lines when the first byte that is not white space opens an
-/// object, CSV with a header otherwise. `row` gets the line's number and its error is given that number.
+/// The rows of a small table as field values by name; the first `needed` of the fields must be there. JSON lines when the
+/// first byte that is not white space opens an object, CSV with a header otherwise. Fields that events have too may have
+/// the other names that they have there. `row` gets the line's number and its error is given that number.
 pub(super) fn read_table(
     path: &Path,
     fields: &[&'static str],
@@ -110,7 +123,7 @@ pub(super) fn read_table(
         }
         let object: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&line).with_context(shown)?;
-        let value = |name: &&str| match object.get(*name) {
+        let value = |name: &&'static str| match names_of(name).find_map(|name| object.get(name)) {
             None | Some(serde_json::Value::Null) => Ok(None),
             Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
             Some(other @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
@@ -120,12 +133,20 @@ pub(super) fn read_table(
         };
         let cells: Vec<Option<String>> =
             fields.iter().map(value).collect::<anyhow::Result<_>>().with_context(shown)?;
-        if let Some(missing) = fields.iter().take(needed).find(|name| !object.contains_key(**name)) {
+        if let Some(missing) =
+            fields.iter().take(needed).find(|field| !names_of(field).any(|name| object.contains_key(name)))
+        {
             bail!("{}: field {missing}: missing; write an object with {}", shown(), fields.join(", "));
         }
         row(&cells).with_context(shown)?;
     }
     Ok(())
+}
+
+/// A field's name, and what others call it.
+fn names_of(field: &'static str) -> impl Iterator<Item = &'static str> {
+    let aliases = Column::from_name(field).map(Column::aliases).unwrap_or_default();
+    std::iter::once(field).chain(aliases.iter().copied())
 }
 
 fn read_csv(
@@ -138,8 +159,8 @@ fn read_csv(
     let mut csv = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(reader);
     let shown = || path.display().to_string();
     let headers = csv.headers().with_context(shown)?.clone();
-    let places: Vec<Option<usize>> =
-        fields.iter().map(|field| headers.iter().position(|header| header == *field)).collect();
+    let place = |name| headers.iter().position(|header| header == name);
+    let places: Vec<Option<usize>> = fields.iter().map(|field| names_of(field).find_map(place)).collect();
     if places.iter().take(needed).any(Option::is_none) {
         bail!("{}: the first line must name the columns, such as {}", shown(), fields.join(","));
     }

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tokenwatch_detect::KeyProfile;
-use tokenwatch_evaluate::record::{key_id, owner_id};
+use tokenwatch_evaluate::record::{TIME, key_id, owner_id, text_time};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::key::Workload;
-use tokenwatch_model::time::Timestamp;
 
 use super::files::read_table;
 
@@ -26,9 +25,8 @@ pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<HashMap<
             })?;
         }
         if let Some(text) = created {
-            profile.created = text
-                .parse::<Timestamp>()
-                .with_context(|| format!("field created: {text:?} can not be read"))?;
+            profile.created = text_time(text)
+                .with_context(|| format!("field created: {text:?} can not be read; write {TIME}"))?;
         }
         profile.owner = owner.as_deref().filter(|name| !name.is_empty()).map(owner_id).or(profile.owner);
         profiles.insert(key_id(key), profile);

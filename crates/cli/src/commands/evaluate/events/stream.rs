@@ -3,6 +3,8 @@
 //! Each file is put in order within a window, and the files are merged by the times of their next events, so what is held
 //! in memory does not grow with the files. Files are read on a thread of their own, ahead of the replay.
 
+mod rows;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
@@ -15,8 +17,7 @@ use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::record::reader::RowIter;
-use parquet::record::{Field, Row};
-use tokenwatch_evaluate::record::{Cell, Column, Lookup, Record, RecordError, UnknownFields};
+use tokenwatch_evaluate::record::{Lookup, Record, RecordError, UnknownFields};
 use tokenwatch_evaluate::replay::Reorder;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
@@ -229,7 +230,7 @@ impl Source {
                 self.number += 1;
                 let Some(row) = rows.next() else { return Ok(None) };
                 let row = row.with_context(|| format!("{}, row {}", self.path.display(), self.number))?;
-                Ok(Some(item(&record_of(&row, &mut self.unknown), lookup)))
+                Ok(Some(item(&rows::record_of(&row, &mut self.unknown), lookup)))
             }
         }
     }
@@ -243,44 +244,6 @@ fn item(record: &Record<'_>, lookup: &Lookup<'_>) -> Result<Item, RecordError> {
 fn open_parquet(path: &Path, file: File) -> anyhow::Result<RowIter<'static>> {
     let reader = SerializedFileReader::new(file).with_context(|| path.display().to_string())?;
     Ok(reader.into_iter())
-}
-
-/// A row as a record; columns that are not known are counted.
-fn record_of<'r>(row: &'r Row, unknown: &mut UnknownFields) -> Record<'r> {
-    let mut record = Record::default();
-    for (name, field) in row.get_column_iter() {
-        match Column::from_name(name) {
-            Some(column) => record.put(column, cell_of(field)),
-            None => unknown.note(name),
-        }
-    }
-    record
-}
-
-fn cell_of(field: &Field) -> Cell<'_> {
-    let signed = |number: i64| u64::try_from(number).map_or(Cell::Real(number as f64), Cell::Number);
-    let time = |number: i64, factor: u64| {
-        u64::try_from(number)
-            .map_or(Cell::Real(number as f64), |number| Cell::Time(number.saturating_mul(factor)))
-    };
-    match field {
-        Field::Null => Cell::Absent,
-        Field::Bool(flag) => Cell::Flag(*flag),
-        Field::Byte(number) => signed((*number).into()),
-        Field::Short(number) => signed((*number).into()),
-        Field::Int(number) => signed((*number).into()),
-        Field::Long(number) => signed(*number),
-        Field::UByte(number) => Cell::Number((*number).into()),
-        Field::UShort(number) => Cell::Number((*number).into()),
-        Field::UInt(number) => Cell::Number((*number).into()),
-        Field::ULong(number) => Cell::Number(*number),
-        Field::Float(number) => Cell::Real((*number).into()),
-        Field::Double(number) => Cell::Real(*number),
-        Field::Str(text) => Cell::Text(text.as_str().into()),
-        Field::TimestampMillis(number) => time(*number, 1_000),
-        Field::TimestampMicros(number) => time(*number, 1),
-        _ => Cell::Nested,
-    }
 }
 
 #[cfg(test)]
