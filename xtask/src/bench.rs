@@ -28,6 +28,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use build::Built;
 use goals::{Figure, STREAMS_FULL};
 use machine::Machine;
 use options::{Command, Options};
@@ -63,12 +64,7 @@ fn bench_gateway(options: &Options) -> anyhow::Result<()> {
     let [load_core, proxy_core, ..] = *cores.as_slice() else {
         bail!("the bench needs two cores: one for the load, one for the proxy");
     };
-    let binary = match &options.binary {
-        Some(binary) => {
-            binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?
-        }
-        None => build::build_product(options.keep_running.is_some())?,
-    };
+    let built = build::build_product(options, say)?;
     let machine = Machine::fetch(cores.len());
     process::pin_to(load_core)?;
     // Beside the executable, because the folder for temporary files is often memory, where syncing is free.
@@ -79,7 +75,7 @@ fn bench_gateway(options: &Options) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let bench = Bench { options, machine: &machine, binary: &binary, folder: folder.path() };
+        let bench = Bench { options, machine: &machine, built: &built, folder: folder.path() };
         // Whichever ends first: dropping the bench ends every child.
         tokio::select! {
             result = Box::pin(bench.run(load_core, proxy_core)) => result,
@@ -93,7 +89,7 @@ fn bench_gateway(options: &Options) -> anyhow::Result<()> {
 struct Bench<'a> {
     options: &'a Options,
     machine: &'a Machine,
-    binary: &'a Path,
+    built: &'a Built,
     folder: &'a Path,
 }
 
@@ -105,6 +101,7 @@ impl Bench<'_> {
             return self.keep_running(&place, how_long).await;
         }
         let mut results = Results::default();
+        results.notes.extend(self.built.note.clone());
         let has_nginx = !self.machine.nginx.is_empty();
         if !has_nginx {
             results.notes.push(nginx::INSTALL.to_owned());
@@ -123,7 +120,7 @@ impl Bench<'_> {
         }
         if product.is_some() && self.options.wants(Part::Keys) {
             say("100,000 keys");
-            let result = suite::measure_many_keys(&place, self.binary).await;
+            let result = suite::measure_many_keys(&place, &self.built.binary).await;
             results.add(1, Site::Tokenwatch, Part::Keys.name(), result);
         }
         if let Some(product) = product.as_ref().filter(|_| self.options.wants(Part::Growth)) {
@@ -138,10 +135,10 @@ impl Bench<'_> {
     /// A state folder with keys; without one there is no column for TokenWatch.
     fn prepare_product(&self, results: &mut Results) -> Option<Product> {
         say("issuing keys");
-        match Product::prepare(self.binary, self.folder.join("state"), KEYS, 0) {
+        match Product::prepare(&self.built.binary, self.folder.join("state"), KEYS, 0) {
             Ok(product) => Some(product),
             Err(error) => {
-                let binary = self.binary.display();
+                let binary = self.built.binary.display();
                 results.notes.push(format!("tokenwatch was skipped: {binary} can not issue keys: {error:#}"));
                 None
             }
@@ -220,7 +217,7 @@ impl Bench<'_> {
     }
 
     async fn keep_running(&self, place: &Place, how_long: std::time::Duration) -> anyhow::Result<()> {
-        let product = Product::prepare(self.binary, self.folder.join("state"), KEYS, 0)?;
+        let product = Product::prepare(&self.built.binary, self.folder.join("state"), KEYS, 0)?;
         let (running, _) = place.start_product(&product).await?;
         let id = running.process.as_ref().map_or(0, Process::id);
         let seconds = how_long.as_secs();
@@ -234,7 +231,8 @@ impl Bench<'_> {
 
     /// Prints the table, writes the file, and gives the verdict.
     fn conclude(&self, results: &Results, streams: usize) -> anyhow::Result<()> {
-        let report = Report { machine: self.machine, results, options: self.options, streams };
+        let Self { machine, options, .. } = *self;
+        let report = Report { machine, how_built: self.built.how, results, options, streams };
         writeln!(std::io::stdout(), "{}", report.render())?;
         if let Some(path) = &self.options.json {
             let text = serde_json::to_string_pretty(&report.to_json())?;

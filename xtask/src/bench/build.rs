@@ -1,23 +1,58 @@
 //! Builds what is measured, and this task itself, with optimisation.
 
-use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, bail};
-use serde::Deserialize;
+use anyhow::Context;
 
-/// Builds the product as it is shipped, and returns the path of the binary.
+use super::options::Options;
+use crate::{cargo, dist};
+
+/// What is measured.
+pub(super) struct Built {
+    pub(super) binary: PathBuf,
+    /// How it was built, for the head of the report.
+    pub(super) how: &'static str,
+    /// What a reader has to know about it.
+    pub(super) note: Option<String>,
+}
+
+/// The binary that is given, or else the product as it is shipped.
 ///
 /// # Errors
-/// When it does not build.
-pub(super) fn build_product(with_symbols: bool) -> anyhow::Result<PathBuf> {
-    let mut command = cargo_build(&["--profile", "dist", "--package", "tokenwatch-cli"])?;
-    if with_symbols {
-        command.env("CARGO_PROFILE_DIST_STRIP", "none").env("CARGO_PROFILE_DIST_DEBUG", "line-tables-only");
+/// When it is not there, or does not build.
+pub(super) fn build_product(options: &Options, say: fn(&str)) -> anyhow::Result<Built> {
+    let built = |binary, how| Ok(Built { binary, how, note: None });
+    if let Some(binary) = &options.binary {
+        return built(find_given(binary)?, "the binary given");
     }
-    build(command, "tokenwatch")
+    if options.keep_running.is_some() {
+        return built(build_with_symbols()?, "dist with symbols");
+    }
+    if options.plain {
+        say("building without a profile of the demo");
+        return built(dist::build_plain()?, "dist");
+    }
+    match dist::Toolchain::find() {
+        Ok(toolchain) => built(toolchain.build_guided(say)?, "dist, guided by a profile of the demo"),
+        Err(error) => {
+            let note = format!("built without a profile, unlike what is shipped: {error:#}");
+            say(&note);
+            Ok(Built { binary: dist::build_plain()?, how: "dist", note: Some(note) })
+        }
+    }
+}
+
+fn find_given(binary: &Path) -> anyhow::Result<PathBuf> {
+    binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))
+}
+
+/// For a profiler, which names functions. Without a profile of the demo: that would take two builds more.
+fn build_with_symbols() -> anyhow::Result<PathBuf> {
+    let mut command = cargo::prepare_build(&["--profile", "dist", "--package", "tokenwatch-cli"])?;
+    command.env("CARGO_PROFILE_DIST_STRIP", "none").env("CARGO_PROFILE_DIST_DEBUG", "line-tables-only");
+    cargo::build(command, "tokenwatch")
 }
 
 /// Builds this task with the profile `release` and becomes it: a load generator without optimisation would
@@ -26,59 +61,7 @@ pub(super) fn build_product(with_symbols: bool) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When it does not build or start; there is no return otherwise.
 pub(super) fn run_optimised(arguments: &[String]) -> anyhow::Result<()> {
-    let binary = build(cargo_build(&["--release", "--package", "xtask"])?, "xtask")?;
+    let binary = cargo::build(cargo::prepare_build(&["--release", "--package", "xtask"])?, "xtask")?;
     Err(Command::new(&binary).arg("bench").args(arguments).exec())
         .with_context(|| format!("can not run {}", binary.display()))
-}
-
-fn cargo_build(arguments: &[&str]) -> anyhow::Result<Command> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command.arg("build").args(arguments).arg("--message-format=json-render-diagnostics");
-    command.current_dir(crate::repository()?).stdin(Stdio::null()).stderr(Stdio::inherit());
-    Ok(command)
-}
-
-/// Runs a build and returns the path of the program `name`.
-fn build(mut command: Command, name: &str) -> anyhow::Result<PathBuf> {
-    let output = command.output().context("can not run cargo")?;
-    if !output.status.success() {
-        bail!("building {name} failed");
-    }
-    let messages = String::from_utf8_lossy(&output.stdout);
-    find_executable(&messages, name).with_context(|| format!("cargo built no program {name}"))
-}
-
-/// The executable among cargo's messages, one JSON object a line.
-fn find_executable(messages: &str, name: &str) -> Option<PathBuf> {
-    #[derive(Deserialize)]
-    struct Message {
-        target: Option<Target>,
-        executable: Option<PathBuf>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-    }
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == name))
-        .find_map(|message| message.executable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_executable_is_found_among_libraries_and_noise() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"xtask"},"executable":null}
-not json
-{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
-{"reason":"compiler-artifact","target":{"name":"xtask"},"executable":"/t/release/xtask"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(find_executable(messages, "xtask"), Some("/t/release/xtask".into()));
-        assert_eq!(find_executable(messages, "missing"), None);
-    }
 }

@@ -22,7 +22,9 @@ Usage: cargo xtask bench gateway [options]
   --peers             measure LiteLLM and Portkey, too; they are installed once into the user's cache folder
                       (needs python3 with venv, and npm)
   --json FILE         write every round's figures to FILE
-  --binary PATH       measure this tokenwatch instead of building one with the profile `dist`
+  --binary PATH       measure this tokenwatch instead of building it as `cargo xtask dist` does, which takes
+                      two builds when the product has changed
+  --plain             measure the build without a profile of the demo, which takes one
   --keep-running N    measure nothing: put tokenwatch under load for N seconds, for a profiler
   --load KIND         the load for --keep-running: chat, burst, paced or brief (chat)
   --connections N     connections of that load, 1 to 1000 (as many as its measure has)
@@ -52,6 +54,8 @@ pub(super) struct Options {
     pub(super) peers: bool,
     pub(super) json: Option<PathBuf>,
     pub(super) binary: Option<PathBuf>,
+    /// Build without a profile of the demo.
+    pub(super) plain: bool,
     pub(super) keep_running: Option<Duration>,
     pub(super) load: Kind,
     /// Connections of that load; `None` for as many as the measure of its kind has.
@@ -127,6 +131,7 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
         peers: false,
         json: None,
         binary: None,
+        plain: false,
         keep_running: None,
         load: Kind::Chat,
         connections: None,
@@ -141,6 +146,7 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
             "--peers" => options.peers = true,
             "--json" => options.json = Some(value()?.into()),
             "--binary" => options.binary = Some(value()?.into()),
+            "--plain" => options.plain = true,
             "--keep-running" => {
                 let seconds = parse_number(argument, value()?, 1, 3_600)?;
                 options.keep_running = Some(Duration::from_secs(seconds as u64));
@@ -158,6 +164,9 @@ fn parse_gateway(arguments: &[String]) -> anyhow::Result<Command> {
             "--help" | "-h" => return Ok(Command::Help),
             other => bail!("there is no option `{other}`\n\n{USAGE}"),
         }
+    }
+    if options.plain && options.binary.is_some() {
+        bail!("--plain says how to build, and with --binary nothing is built: give one of them");
     }
     if options.rounds == 0 {
         options.rounds = if options.quick { 3 } else { 5 };
@@ -188,10 +197,18 @@ mod tests {
         else {
             panic!("not the bench");
         };
-        assert!(options.peers && options.wants(Part::Keys));
+        assert!(options.peers && options.wants(Part::Keys) && !options.plain);
         assert_eq!((options.quick, options.rounds), (false, 5));
         assert_eq!((options.json, options.binary), (Some("a.json".into()), Some("b".into())));
         assert_eq!((options.keep_running, options.load), (Some(Duration::from_secs(60)), Kind::Paced));
+    }
+
+    #[test]
+    fn the_build_is_plain_when_asked_for() {
+        let Command::Gateway(options) = parse_line("gateway --plain --quick").unwrap() else {
+            panic!("not the bench");
+        };
+        assert!(options.plain && options.quick);
     }
 
     #[test]
@@ -222,6 +239,7 @@ mod tests {
             ("gateway --rounds 0", "1 to 20"),
             ("gateway --load tea", "`tea`"),
             ("gateway --only tea", "`tea`"),
+            ("gateway --plain --binary b", "one of them"),
         ] {
             let error = parse_line(line).unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");

@@ -11,6 +11,8 @@ use super::results::{Results, Site};
 /// Everything a report is made of.
 pub(super) struct Report<'a> {
     pub(super) machine: &'a Machine,
+    /// How the gateway was built.
+    pub(super) how_built: &'a str,
     pub(super) results: &'a Results,
     pub(super) options: &'a Options,
     /// Streams that were held open for the memory figure.
@@ -79,13 +81,15 @@ impl Report<'_> {
     pub(super) fn render(&self) -> String {
         let machine = self.machine;
         let mut text = format!(
-            "Gateway bench: {} cores of {}, Linux {}, {}, {}; load before {:.1}\n{} of {} {}; (+) is over direct\n\n",
+            "Gateway bench: {} cores of {}, Linux {}, {}, {}; load before {:.1}\n\
+             Gateway built: {}; {} of {} {}; (+) is over direct\n\n",
             machine.cores,
             machine.model,
             machine.kernel,
             machine.rustc,
             if machine.nginx.is_empty() { "no nginx" } else { &machine.nginx },
             machine.load,
+            self.how_built,
             if self.options.quick { "quick, the quietest" } else { "the quietest" },
             self.options.rounds,
             if self.options.rounds == 1 { "round" } else { "rounds" },
@@ -203,7 +207,7 @@ impl Report<'_> {
             .collect();
         json!({
             "peers": peers,
-            "machine": self.machine, "quick": self.options.quick, "rounds": self.options.rounds, "streams": self.streams,
+            "machine": self.machine, "built": self.how_built, "quick": self.options.quick, "rounds": self.options.rounds, "streams": self.streams,
             "lines": lines, "results": self.results,
         })
     }
@@ -304,7 +308,8 @@ mod tests {
         let Command::Gateway(options) = parse(&["gateway".into(), "--quick".into()]).unwrap() else {
             panic!("not the bench");
         };
-        test(&Report { machine: &machine, results: &results, options: &options, streams: 1_000 });
+        let how_built = "dist, guided";
+        test(&Report { machine: &machine, how_built, results: &results, options: &options, streams: 1_000 });
     }
 
     #[track_caller]
@@ -323,6 +328,7 @@ mod tests {
             assert_eq!(p50, ["40.0", "80.0 (+40)", "90.0 (+50)", "+10.0", "≤ +15", "≤ +30", "goal met"]);
             assert!(text.contains("failed: tokenwatch, burst: answered 403"), "{text}");
             assert!(text.contains("1 goals met, 1 floors met without the goal, 1 floors missed"), "{text}");
+            assert!(text.contains("Gateway built: dist, guided; quick"), "{text}");
             assert!(text.contains("MB grown in 100,000 requests"), "{text}");
         });
     }
@@ -340,6 +346,7 @@ mod tests {
             assert_eq!(json["lines"][0]["compared"], 2.0);
             assert_eq!(json["lines"][0]["mark"], "floor_met");
             assert_eq!(json["results"]["samples"].as_array().unwrap().len(), 6);
+            assert_eq!(json["built"], "dist, guided");
             assert_eq!(json["results"]["failures"][0]["site"], "tokenwatch");
         });
     }
