@@ -1,7 +1,8 @@
 //! Events that somebody labelled, replayed as a gateway in `contain` mode would have met them.
 //!
 //! Each request is judged before it is forwarded. One that is refused is recorded as refused: it consumed nothing, cost
-//! nothing and teaches nothing. Nobody answers alerts: a context that was refused wrongly stays refused.
+//! nothing and teaches nothing. Nobody answers alerts: a context that was refused wrongly stays refused. Days that only
+//! teach are vouched for: what is told of on them is answered as the owner's, unless the label says whose it is.
 //!
 //! Invariants: the engine sees no label; the same events in the same order give the same report. Requests of days that
 //! only teach are never refused, and nothing that happens on them counts.
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
-use tokenwatch_model::finding::{Decision, Feedback, Finding, Tier};
+use tokenwatch_model::finding::{Decision, Feedback, Finding, Says, Tier};
 use tokenwatch_model::id::{ActorId, KeyId, OwnerId};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::outcome::{Outcome, Refusal};
@@ -33,6 +34,9 @@ pub use report::{Alert, AttackSummary, CaseReport, Counts, KeySummary, ReplayRep
 
 /// Alerts that are kept in full; further ones are counted.
 const ALERTS_MAX: usize = 10_000;
+
+/// How long a context is trusted that was told of on a day that teaches, as when a person answers.
+const VOUCHED: u64 = 90 * DAY;
 
 /// How to replay.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,6 +158,9 @@ impl Replay {
                 day.owner_notices += notices;
             }
         }
+        if is_learning && attack.is_none() {
+            run.vouch(&self.engine, &findings, now);
+        }
         if !findings.is_empty() {
             let name = run.name.clone();
             for finding in findings {
@@ -244,6 +251,16 @@ impl KeyRun {
     /// Whether no alert was raised about the same newcomer before.
     fn is_first(&mut self, finding: &Finding) -> bool {
         finding.actor.as_ref().is_none_or(|actor| self.told.insert(actor.id))
+    }
+
+    /// Answers what was told of on a day that teaches.
+    fn vouch(&mut self, engine: &Engine, findings: &[Finding], now: Timestamp) {
+        for finding in findings {
+            let Some(actor) = &finding.actor else { continue };
+            let says = Says::Ours { until: now.plus(VOUCHED) };
+            let feedback = Feedback { key: finding.key, time: now, context: actor.context.clone(), says };
+            engine.feedback(&mut self.state, &feedback);
+        }
     }
 
     /// The theft's case on this key, opened by its first request.

@@ -24,11 +24,21 @@ fn run(attack: usize, settings: Settings) -> ReplayReport {
 
 /// The same when the events say whose both keys are.
 fn run_owned(attack: usize, settings: Settings, owner: Option<OwnerId>) -> ReplayReport {
+    run_from(8 * DAY + 5 * HOUR, attack, Some(0), settings, owner)
+}
+
+/// The same when the stranger comes at another time, and is labelled or not.
+fn run_from(
+    after: u64,
+    attack: usize,
+    label: Option<u32>,
+    settings: Settings,
+    owner: Option<OwnerId>,
+) -> ReplayReport {
     let world = Tiny::new(3, 2, 1);
-    let start = world.start().plus(8 * DAY + 5 * HOUR);
+    let start = world.start().plus(after);
     let own = |key| world.events(key, 11).into_iter().map(move |event| (event, key, None));
-    let thief =
-        world.theft(0, attack, 1, start, start.plus(DAY)).into_iter().map(|event| (event, 0, Some(0)));
+    let thief = world.theft(0, attack, 1, start, start.plus(DAY)).into_iter().map(|event| (event, 0, label));
     let mut all: Vec<(UsageEvent, usize, Option<u32>)> = own(0).chain(own(1)).chain(thief).collect();
     all.sort_by_key(|(event, ..)| event.request.time);
     let mut replay = Replay::new(Arc::new(Engine::default()), settings, HashMap::new(), vec!["theft".into()]);
@@ -78,6 +88,16 @@ fn days_of_learning_refuse_nothing_and_count_nothing() {
     assert_eq!((report.overall.found.of, report.overall.thief_requests), (0, 0));
     assert_eq!(report.attacks.first().map(|attack| attack.in_learning), Some(1));
     assert!(report.overall.false_alarms.of < report.overall.learning_false_alarms.of);
+}
+
+#[test]
+fn what_is_told_of_while_learning_is_vouched_for_unless_it_is_labelled() {
+    // Somebody new comes on the last day of learning and stays for some hours of the first day that counts.
+    let owner = run_from(6 * DAY + 21 * HOUR, 0, None, settings(7), None);
+    assert!(owner.alerts.iter().any(|alert| alert.learning), "{:?}", owner.alerts);
+    assert_eq!((owner.overall.owner_refused, owner.overall.false_alarms.count), (0, 0));
+    let thief = run_from(6 * DAY + 21 * HOUR, 0, Some(0), settings(7), None);
+    assert!(thief.cases.iter().all(|case| case.in_learning && case.thief_refused > 0), "{:?}", thief.cases);
 }
 
 #[test]
