@@ -65,6 +65,11 @@ impl Engine {
                 &fresh
             }
         };
+        self.rates_by(churn, state, now)
+    }
+
+    /// The same by the churn of another time.
+    pub(crate) fn rates_by(&self, churn: &Churn, state: &KeyState, now: Timestamp) -> Rates<'_> {
         let mut weights = [(0.0, [1.0; dimension::COUNT]); COHORTS];
         let maturity_days = state.maturity_days(now);
         for ((weight, share), cohort) in weights.iter_mut().zip(churn.members()).zip(&self.priors.cohorts) {
@@ -144,6 +149,21 @@ impl Rates<'_> {
             }
         }
         1.0 / (own + common * prompts.common_factor())
+    }
+
+    /// Newcomers of these types per day, those of the key's own churn and of common causes each times a chance.
+    pub(crate) fn rate_with(&self, levels: Levels, own_chance: f64, common_chance: f64) -> f64 {
+        let Youth { people, beside_people, machines } = self.youth;
+        let cohorts = self.weights.iter().zip(&self.priors.cohorts).enumerate();
+        cohorts
+            .filter(|(_, ((share, _), _))| *share > 0.0)
+            .map(|(place, ((share, m), cohort))| {
+                let (met, set_up) =
+                    if place >= PEOPLE { (people, beside_people) } else { (machines, machines) };
+                let own = cohort.own(levels, m) * met * own_chance;
+                share * (own + cohort.common(levels) * set_up * common_chance)
+            })
+            .sum()
     }
 
     /// How much evidence such a newcomer is, in days, by each way to steal.

@@ -2,13 +2,15 @@
 
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::context::RequestContext;
-use tokenwatch_model::finding::{Finding, Reason, Severity, Tier, describe_origin};
+use tokenwatch_model::finding::{Actor, Finding, Reason, Severity, Tier, describe_origin};
+use tokenwatch_model::id::ActorId;
 
 use crate::content::Factors;
 use crate::crowd::Crowd;
 use crate::engine::{Appraisal, Rates, Weight};
+use crate::inside::{MANY_FACTOR, MANY_PROMPTS, Weighed};
 use crate::known::{Novelty, dimension};
-use crate::math::ln;
+use crate::math::{hash, join, ln};
 use crate::priors::Levels;
 use crate::siblings;
 use crate::slot::Slot;
@@ -347,6 +349,70 @@ pub(crate) fn surge(surge: &Surge, tier: Tier, score: f64, request: &RequestCont
     }
 }
 
+/// A finding about what the key's own callers do that the key never did.
+pub(crate) fn unfamiliar_burst(
+    weighed: &Weighed,
+    tier: Tier,
+    context: &ContextMatch,
+    request: &RequestContext,
+) -> Finding {
+    let Weighed { requests, cost, busiest, by_model, prompts, days: score } = weighed;
+    let new = if *by_model {
+        format!("a model it never used ({})", request.model)
+    } else {
+        "prompts it never had".to_owned()
+    };
+    let what = format!(
+        "{requests} requests for {cost} in this hour with {new}, by callers that the key knows; its busiest hour before had \
+         {busiest} in all"
+    );
+    let mut reasons = vec![Reason { nats: ln(*score), what: what.clone() }];
+    if *prompts >= MANY_PROMPTS {
+        reasons.push(Reason {
+            nats: ln(MANY_FACTOR),
+            what: format!("about {prompts} different prompts, all new to it"),
+        });
+    }
+    let actor = (!context.is_empty()).then(|| Actor {
+        id: inside_id(request, context),
+        context: context.clone(),
+        first_seen: request.time,
+        requests: u64::from(*requests),
+        requests_forwarded: u64::from(*requests),
+        cost: *cost,
+    });
+    Finding {
+        rule: "unfamiliar_burst".into(),
+        key: request.key,
+        time: request.time,
+        severity: severity(tier),
+        tier,
+        once_in_days: *score,
+        summary: format!("{what}. An honest key does that once in {}.", days(*score)),
+        reasons,
+        actor,
+        events: vec![request.id],
+    }
+}
+
+/// A request with the model or prompt of an unfamiliar burst that was told of.
+pub(crate) fn unfamiliar(request: &RequestContext, context: &ContextMatch, once_in_days: f64) -> Finding {
+    let what = "its model or prompt is that of a burst that was told of";
+    let summary = format!("A caller from {}: {what}.", describe_origin(request));
+    let mut finding =
+        fact("unfamiliar_burst", Tier::Alert, once_in_days, request, context.clone(), summary, what);
+    if let Some(actor) = &mut finding.actor {
+        actor.id = inside_id(request, context);
+    }
+    finding
+}
+
+/// Who is inside is known by what he asks for alone.
+fn inside_id(request: &RequestContext, context: &ContextMatch) -> ActorId {
+    let asks = join(context.model.as_ref().map_or(0, |model| hash(model)), context.template.unwrap_or(0));
+    ActorId::from_bits(join(request.key.bits(), join(hash("inside"), asks)))
+}
+
 /// A planted key was used: certain.
 pub(crate) fn canary(request: &RequestContext) -> Finding {
     let context = ContextMatch { prefix: Some(request.source.prefix()), ..ContextMatch::default() };
@@ -384,7 +450,7 @@ fn fact(
     summary: String,
     what: &str,
 ) -> Finding {
-    let actor = tokenwatch_model::finding::Actor {
+    let actor = Actor {
         id: crate::features::actor_of(request),
         context,
         first_seen: request.time,

@@ -1,7 +1,9 @@
 //! What is known of a key: bounded sets of the values it has used, and how a request differs from them.
 //!
 //! Invariants:
-//! * Every set is bounded; the value seen longest ago is forgotten first. Forgetting can only make a
+//! * Every set is bounded; the value seen longest ago is forgotten first, and before what was used in several hours,
+//!   which half of a set may be.
+//!   Forgetting can only make a
 //!   known value look new again, and since every relearned value counts as churn (see `churn`), a key
 //!   whose sets overflow makes novelty cheap instead of making noise.
 //! * A dimension of which nothing is known, or which a request does not state, is neutral: all its levels
@@ -22,6 +24,14 @@ pub(crate) struct Entry {
     last: u32,
     /// Hours in which it was seen, saturating.
     pub(crate) sessions: u16,
+}
+
+impl Entry {
+    /// Whether it was used in several hours: what came once makes room before that does, so that a flood of passing
+    /// values does not wash away what the key lives by. Half of the room at most is kept so, for new values to settle.
+    const fn is_settled(&self) -> bool {
+        self.sessions >= 3
+    }
 }
 
 /// A bounded set of prints.
@@ -47,6 +57,17 @@ impl<const CAP: usize> KnownSet<CAP> {
         self.entries.iter().any(|entry| entry.print == print)
     }
 
+    /// Whether a stated value is new, or was a day ago, which for bursts comes to the same. An empty set says nothing.
+    pub(crate) fn is_young(&self, print: u32, hour: u32) -> bool {
+        if print == 0 || self.is_empty() {
+            return false;
+        }
+        self.entries
+            .iter()
+            .find(|entry| entry.print == print)
+            .is_none_or(|entry| hour.saturating_sub(entry.first) < 24)
+    }
+
     /// Whether a stated value is new: absent values and values of a set that holds nothing are not.
     fn is_new(&self, print: u32) -> bool {
         print != 0 && !self.is_empty() && !self.contains(print)
@@ -67,8 +88,14 @@ impl<const CAP: usize> KnownSet<CAP> {
         let entry = Entry { print, first: hour, last: hour, sessions: 1 };
         if self.entries.len() < CAP {
             self.entries.push(entry);
-        } else if let Some(oldest) = self.entries.iter_mut().min_by_key(|entry| entry.last) {
-            *oldest = entry;
+        } else {
+            let settled = self.entries.iter().filter(|entry| entry.is_settled()).count();
+            let protects = settled <= CAP / 2;
+            let least =
+                self.entries.iter_mut().min_by_key(|entry| (protects && entry.is_settled(), entry.last));
+            if let Some(least) = least {
+                *least = entry;
+            }
         }
         true
     }
@@ -157,7 +184,7 @@ impl Known {
     }
 
     /// Whether any request of the key had a template.
-    fn has_templates(&self) -> bool {
+    pub(crate) fn has_templates(&self) -> bool {
         self.templates.entries.iter().any(|entry| entry.print != no_template())
     }
 

@@ -45,6 +45,7 @@ mod fleet;
 mod geography;
 mod histogram;
 mod household;
+mod inside;
 mod known;
 mod math;
 pub mod method;

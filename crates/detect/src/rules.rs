@@ -27,7 +27,7 @@ use crate::state::KeyState;
 use crate::windows::Windows;
 
 pub use catalogue::{About, catalogue};
-pub(crate) use catalogue::{CANARY, RULES, SURGE};
+pub(crate) use catalogue::{CANARY, INSIDE, RULES, SURGE};
 
 /// What a rule may look at: the event, and the key as it was just before, with the running windows
 /// already counting the event.

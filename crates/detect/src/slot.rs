@@ -246,6 +246,16 @@ impl Slot {
         }
     }
 
+    /// Whether another newcomer is the same program on another machine: network, software and prompt are the same, so
+    /// that one alert is enough for both.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let (own, theirs) = (&self.identity.features, &other.identity.features);
+        own.asn != 0
+            && own.template != 0
+            && (own.asn, own.country, own.family, own.template)
+                == (theirs.asn, theirs.country, theirs.family, theirs.template)
+    }
+
     /// Whether its episode at an alert is open: its requests are refused.
     pub(crate) fn is_contained(&self, now: Timestamp) -> bool {
         self.tier >= Some(Tier::Alert) && now.since(self.last_seen) <= EPISODE_SILENCE

@@ -11,13 +11,14 @@ use crate::churn::Churn;
 use crate::content::Content;
 use crate::crowd::{CROWDS_MAX, Crowd};
 use crate::features::Features;
+use crate::inside::Inside;
 use crate::known::Known;
 use crate::slot::{SLOTS_MAX, Slot};
 use crate::windows::Windows;
 
 /// First byte of the encoding. A new layout gets a new byte; old bytes are refused, and the key relearns
 /// from the journal.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// Trusted and stolen contexts kept per key.
 const SAID_MAX: usize = 16;
 /// Events may come so late and still count into the current windows.
@@ -69,6 +70,8 @@ pub struct KeyState {
     pub(crate) churn: Option<Churn>,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) windows: Windows,
+    /// Boxed, because most keys have none.
+    pub(crate) inside: Option<Box<Inside>>,
     pub(crate) content: Content,
     pub(crate) slots: Vec<Slot>,
     pub(crate) crowds: Vec<Crowd>,
@@ -105,6 +108,7 @@ impl KeyState {
             churn: None,
             baseline: None,
             windows: Windows::default(),
+            inside: None,
             content: Content::default(),
             slots: Vec::new(),
             crowds: Vec::new(),
@@ -258,6 +262,7 @@ impl KeyState {
         self.churned = self.churned.min(time);
         self.active_hour = 0;
         self.windows = Windows::default();
+        self.inside = None;
         if let Some(baseline) = &mut self.baseline {
             baseline.rewind(time);
         }

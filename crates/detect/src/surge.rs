@@ -19,11 +19,11 @@ const DOLLARS_GRAIN: f64 = 0.02;
 
 /// How rare such steps are, counted on key-days of attack-free traffic. Requests and dollars share the budget of the
 /// channel evenly.
-const STEP: Tail = Tail { from: 9.0, days: 100.0, slope: 1.1, cap: 21_000.0 };
+pub(crate) const STEP: Tail = Tail { from: 9.0, days: 100.0, slope: 1.1, cap: 21_000.0 };
 
 /// The busiest hour of so many days is a reference; of fewer it is exceeded as much more often. Three active hours are a
 /// day, so that a key that was only tried makes no steps.
-const WHOLE_DAYS: f64 = 7.0;
+pub(crate) const WHOLE_DAYS: f64 = 7.0;
 
 /// An hour that goes beyond those before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,11 +54,11 @@ impl Surge {
     }
 }
 
-fn by_requests(now: u32, before: u32) -> f64 {
+pub(crate) fn by_requests(now: u32, before: u32) -> f64 {
     (f64::from(now) + REQUESTS_GRAIN) / (f64::from(before) + REQUESTS_GRAIN)
 }
 
-fn by_cost(now: NanoUsd, before: NanoUsd) -> f64 {
+pub(crate) fn by_cost(now: NanoUsd, before: NanoUsd) -> f64 {
     (now.dollars() + DOLLARS_GRAIN) / (before.dollars() + DOLLARS_GRAIN)
 }
 

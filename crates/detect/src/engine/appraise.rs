@@ -10,6 +10,7 @@ use super::{Engine, InFlight};
 use crate::baseline::Baseline;
 use crate::behaviour::{Factors, Seen};
 use crate::channel::{SURGE, merge};
+use crate::churn::Churn;
 use crate::content;
 use crate::crowd::{Crowd, HALF, NETWORKS_MIN, NEWNESS_DAYS, Shared};
 use crate::features::{Features, actor_of};
@@ -113,22 +114,26 @@ impl Engine {
                 &fresh
             }
         };
-        let template_churn = state.churn.as_ref().map_or(1.0, |churn| {
-            let maturity = state.maturity_days(request.time);
-            let mut strongest = 1.0f64;
-            for (share, cohort) in churn.members().into_iter().zip(&self.priors.cohorts) {
-                if share > 0.3 {
-                    strongest = strongest.max(churn.multipliers(cohort, maturity)[dimension::TEMPLATE]);
-                }
-            }
-            strongest
-        });
+        let template_churn = self.prompt_churn(state.churn.as_ref(), state.maturity_days(request.time));
         slot.acts.note_request(request, &Seen { features, novelty, baseline, template_churn });
         slot.told.note_request(request, novelty.has(dimension::TEMPLATE), &state.content);
         let novelty = state.known.compare(&slot.identity.features);
         slot.facts |= facts(state, profile, &slot);
         let weight = self.weigh(state, profile, &slot, novelty, request.time, in_flight);
         Appraisal { slot, is_new, novelty, weight }
+    }
+
+    /// How much more often than others of its kind a key has new prompts; 1 at least.
+    pub(crate) fn prompt_churn(&self, churn: Option<&Churn>, maturity_days: f64) -> f64 {
+        churn.map_or(1.0, |churn| {
+            let mut strongest = 1.0f64;
+            for (share, cohort) in churn.members().into_iter().zip(&self.priors.cohorts) {
+                if share > 0.3 {
+                    strongest = strongest.max(churn.multipliers(cohort, maturity_days)[dimension::TEMPLATE]);
+                }
+            }
+            strongest
+        })
     }
 
     /// The evidence about a newcomer by now.

@@ -49,6 +49,9 @@ impl Engine {
 
     fn accept_as_ours(&self, state: &mut KeyState, feedback: &Feedback, until: Timestamp) {
         state.trust(&feedback.context, until);
+        if let Some(inside) = &mut state.inside {
+            inside.release(&feedback.context);
+        }
         let (ours, others): (Vec<Slot>, Vec<Slot>) =
             state.slots.drain(..).partition(|slot| is_in(slot, feedback));
         state.slots = others;

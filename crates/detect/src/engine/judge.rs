@@ -17,7 +17,8 @@ impl Engine {
     /// Decides about a request before it is forwarded. Reads the learned state and changes nothing.
     ///
     /// A request whose network and client are known to the key is never refused here, except on a canary
-    /// key and in a context that a person called a theft. Requests in flight count as if they had been observed.
+    /// key, in a context that a person called a theft, and with the model or prompt of an unfamiliar burst that was told
+    /// of. Requests in flight count as if they had been observed.
     pub fn judge(
         &self,
         state: &KeyState,
@@ -47,6 +48,12 @@ impl Engine {
         // Before what is known: a thief who had been learned is known by more than a person's word takes back.
         if state.is_stolen(request) {
             return refuse(profile.alert_days(), explain::stolen(request, profile.alert_days()));
+        }
+        if !is_newcomer(novelty)
+            && let Some(context) = state.inside.as_ref().and_then(|inside| inside.told(request))
+        {
+            let days = profile.alert_days();
+            return refuse(days, explain::unfamiliar(request, context, days));
         }
         if novelty.is_none() || !is_newcomer(novelty) || self.is_learning(state, profile, request.time) {
             return Verdict::FORWARD;

@@ -28,7 +28,7 @@ const ABSENCE: u64 = 14 * DAY;
 
 /// What an event may teach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lesson {
+pub(super) enum Lesson {
     /// Who calls and how much.
     All,
     /// How much, but not who: little evidence, not yet promoted.
@@ -74,6 +74,8 @@ impl Engine {
             Lesson::All
         } else if state.is_stolen(&event.request) {
             Lesson::Nothing
+        } else if !is_newcomer(novelty) && inside_contains(state, &event.request) {
+            Lesson::Nothing
         } else if learning || !is_newcomer(novelty) {
             Lesson::All
         } else {
@@ -85,6 +87,9 @@ impl Engine {
         if timeliness == Timeliness::Current {
             self.observe_rules(state, profile, event, &features, novelty, &mut findings);
             self.observe_volume(state, profile, event, &mut findings);
+            if lesson == Lesson::All && !is_newcomer(novelty) {
+                lesson = self.observe_inside(state, profile, event, &features, &mut findings);
+            }
             if lesson != Lesson::Nothing {
                 learn_volume(state, event);
             }
@@ -225,7 +230,8 @@ impl Engine {
             || state.slots.iter().any(|slot| {
                 slot.actor != appraisal.slot.actor
                     && slot.is_contained(now)
-                    && slot.context.as_ref().is_some_and(|context| context.matches(&event.request))
+                    && (slot.context.as_ref().is_some_and(|context| context.matches(&event.request))
+                        || slot.is_like(&appraisal.slot))
             });
         let facts = appraisal.slot.facts;
         let mut tier = self.tier(profile, appraisal.weight.score, appraisal.weight.rarity, facts);
@@ -247,7 +253,8 @@ impl Engine {
             appraisal.slot.alerted = true;
             let context = appraisal.slot.identity.context(appraisal.novelty, appraisal.slot.roams);
             appraisal.slot.context = Some(Box::new(context));
-            if !is_covered {
+            // What barely crosses an owner's budget is often the owner, and does not make the next newcomer a thief.
+            if !is_covered && tier == Tier::Act {
                 state.alerted_at = Some(now);
             }
         }
@@ -330,6 +337,15 @@ fn keep(slots: &mut Vec<Slot>, slot: Slot, now: Timestamp) {
         }
     }
     slots.push(slot);
+}
+
+/// Whether a request is of an unfamiliar burst that was told of; if so the episode goes on.
+fn inside_contains(state: &mut KeyState, request: &RequestContext) -> bool {
+    let Some(inside) = state.inside.as_mut().filter(|inside| inside.told(request).is_some()) else {
+        return false;
+    };
+    inside.hold(request.time);
+    true
 }
 
 fn learn_volume(state: &mut KeyState, event: &UsageEvent) {

@@ -5,9 +5,13 @@ use tokenwatch_model::finding::{Finding, Tier};
 use tokenwatch_model::time::{DAY, Timestamp};
 
 use super::Engine;
+use super::observe::Lesson;
 use crate::baseline::Baseline;
-use crate::channel::SURGE_SHARE;
+use crate::channel::{INSIDE_SHARE, SURGE_SHARE};
 use crate::explain;
+use crate::features::Features;
+use crate::inside::{Inside, OfKey, Weighed};
+use crate::known::ForgetPrints;
 use crate::math::ln;
 use crate::profile::KeyProfile;
 use crate::rules;
@@ -52,6 +56,81 @@ impl Engine {
         if let Some(tier) = tier.filter(|_| !is_told) {
             findings.push(explain::surge(&surge, tier, score, &event.request));
         }
+    }
+}
+
+impl Engine {
+    /// Counts what a caller of the key's own does that the key never did, and weighs it.
+    pub(super) fn observe_inside(
+        &self,
+        state: &mut KeyState,
+        profile: &KeyProfile,
+        event: &UsageEvent,
+        features: &Features,
+        findings: &mut Vec<Finding>,
+    ) -> Lesson {
+        let request = &event.request;
+        let now = request.time;
+        if !event.outcome.was_forwarded() || !state.is_defined(now) || state.is_trusted(request) {
+            return Lesson::All;
+        }
+        let age_hours = state.age_hours(now);
+        let mut inside = state.inside.take().unwrap_or_default();
+        let counted = inside.note(&state.known, features, age_hours, now, event.cost, state.churn.as_ref());
+        if let Some(by_model) = counted {
+            let weighed = self.weigh_inside(state, &inside, by_model, now);
+            if let Some(weighed) = weighed
+                && let Some(tier) = self.note_inside(state, profile, weighed.days)
+            {
+                let context = inside.context(by_model, features, request);
+                findings.push(explain::unfamiliar_burst(&weighed, tier, &context, request));
+                if !context.is_empty() {
+                    state.known.forget(&ForgetPrints {
+                        model: if by_model { features.model } else { 0 },
+                        template: if by_model { 0 } else { features.template },
+                        ..ForgetPrints::default()
+                    });
+                    inside.tell(context, now);
+                    state.inside = Some(inside);
+                    return Lesson::Nothing;
+                }
+            }
+        }
+        state.inside = inside.is_worth_keeping(now).then_some(inside);
+        Lesson::All
+    }
+
+    fn weigh_inside(
+        &self,
+        state: &KeyState,
+        inside: &Inside,
+        by_model: bool,
+        now: Timestamp,
+    ) -> Option<Weighed> {
+        let baseline = state.baseline.as_ref().filter(|baseline| inside.may_be_special(baseline))?;
+        let churn = inside.churn()?;
+        let maturity_days = state.maturity_days(now);
+        let key = OfKey {
+            baseline,
+            rates: self.rates_by(churn, state, now),
+            prompt_churn: self.prompt_churn(Some(churn), maturity_days),
+            maturity_days,
+        };
+        let weighed = inside.weigh(by_model, &key)?;
+        Some(Weighed { days: INSIDE_SHARE * weighed.days, ..weighed })
+    }
+
+    /// Notes how strong the evidence is by now; the tier when it is to be told.
+    fn note_inside(&self, state: &mut KeyState, profile: &KeyProfile, score: f64) -> Option<Tier> {
+        let tier = self.tier(profile, score, 0.0, 0).filter(|tier| *tier >= Tier::Alert);
+        let mark = level(score) + if tier.is_some() { TOLD } else { 0 };
+        if mark == 0 || state.has_fired(rules::INSIDE, mark) {
+            return None;
+        }
+        let is_told = state.has_fired(rules::INSIDE, TOLD);
+        state.note_fired(rules::INSIDE, mark);
+        state.raised = state.raised.max(score);
+        tier.filter(|_| !is_told)
     }
 }
 

@@ -179,6 +179,18 @@ static KEY_SURGE: About = About {
         Severity::High,
     )
 };
+/// Code of what the key's own callers do that the key never did, which is evidence in days, too.
+pub(crate) const INSIDE: u8 = 22;
+static UNFAMILIAR_BURST: About = About {
+    atlas: &[COST_HARVESTING, VALID_ACCOUNTS],
+    nist: &["MEASURE 2.7", "MANAGE 2.4", "MANAGE 4.1"],
+    ..about(
+        "unfamiliar_burst",
+        INSIDE,
+        "A burst of prompts or models new to the key, from its own network and software",
+        Severity::High,
+    )
+};
 /// Code 30: those below are left for rules about one key.
 static MANY_OWNERS: About = About {
     atlas: &[ACTIVE_SCANNING, VALID_ACCOUNTS, UNSECURED_CREDENTIALS],
@@ -210,5 +222,7 @@ pub(crate) static RULES: [&dyn Rule; 17] = [
 /// Everything a finding's `rule` can name.
 pub fn catalogue() -> Vec<&'static About> {
     let rules = RULES.iter().map(|rule| rule.about());
-    rules.chain([&CANARY_KEY, &NEWCOMER, &NEWCOMER_CROWD, &KEY_SURGE, &MANY_OWNERS]).collect()
+    rules
+        .chain([&CANARY_KEY, &NEWCOMER, &NEWCOMER_CROWD, &KEY_SURGE, &UNFAMILIAR_BURST, &MANY_OWNERS])
+        .collect()
 }

@@ -5,6 +5,7 @@ mod classic;
 mod content;
 mod drift;
 mod hostile;
+mod inside;
 mod invariants;
 mod newcomers;
 mod prowlers;
