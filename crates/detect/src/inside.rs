@@ -36,7 +36,7 @@ const JOB_HAS_MODEL: f64 = 0.1;
 const JOB_SIZE: f64 = 5.0;
 const JOB_SLOPE: f64 = 1.5;
 /// A new model may cost ten times as much a call, which is no surge.
-const DEARER: f64 = 10.0;
+const DEARER: u64 = 10;
 /// So many prompts the key never had, in one hour, are hardly ever one deployment's or one job's.
 pub(crate) const MANY_PROMPTS: u64 = 12;
 pub(crate) const MANY_FACTOR: f64 = 8.0;
@@ -107,45 +107,52 @@ pub(crate) struct Weighed {
     pub(crate) days: f64,
 }
 
+/// What of a request was not the key's a day ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct New {
+    pub(crate) model: bool,
+    prompt: bool,
+}
+
+impl New {
+    /// Before the request is learned; `None` when nothing is new.
+    pub(crate) fn of(known: &Known, features: &Features, age_hours: u32) -> Option<Self> {
+        let model = known.models.is_young(features.model, age_hours);
+        let prompt = known.has_templates() && known.templates.is_young(features.template, age_hours);
+        (model || prompt).then_some(Self { model, prompt })
+    }
+}
+
 impl Inside {
-    /// Counts a request of one of the key's own callers, before it is learned. `None` when nothing about it is new, else
-    /// whether its model is.
+    /// Counts a request of one of the key's own callers; `churn` is the key's, should the hour begin with it.
     pub(crate) fn note(
         &mut self,
-        known: &Known,
+        new: New,
         features: &Features,
-        age_hours: u32,
         now: Timestamp,
         cost: NanoUsd,
         churn: Option<&Churn>,
-    ) -> Option<bool> {
-        let model = known.models.is_young(features.model, age_hours);
-        let prompt = known.has_templates() && known.templates.is_young(features.template, age_hours);
-        if !model && !prompt {
-            return None;
-        }
+    ) {
         if self.hour != now.hour() {
             let told = self.told.take();
             *self = Self { hour: now.hour(), told, churn: churn.cloned(), ..Self::default() };
         }
-        if model {
+        if new.model {
             self.models.note(features.model, cost);
-            self.models_and_prompts = self.models_and_prompts.saturating_add(u32::from(prompt));
+            self.models_and_prompts = self.models_and_prompts.saturating_add(u32::from(new.prompt));
         } else {
             self.prompts.note(features.template, cost);
         }
-        if prompt {
+        if new.prompt {
             mark(&mut self.seen, u64::from(features.template));
         }
-        Some(model)
     }
 
-    /// Weighs the hour by the sort that the latest request belongs to; `None` when it is nothing special. `rates` are the
-    /// key's, `prompt_churn` is how much more often than others it has new prompts.
+    /// Weighs the hour by one of the two sorts; `None` when it is nothing special.
     pub(crate) fn weigh(&self, by_model: bool, key: &OfKey<'_>) -> Option<Weighed> {
         let heap = if by_model { &self.models } else { &self.prompts };
         let (busiest, dearest) = key.baseline.peaks();
-        let dearest = if by_model { NanoUsd((dearest.0 as f64 * DEARER) as u64) } else { dearest };
+        let dearest = if by_model { NanoUsd(dearest.0.saturating_mul(DEARER)) } else { dearest };
         let has_prompts = !by_model || f64::from(self.models_and_prompts) > 0.8 * f64::from(heap.requests);
         let levels = Levels {
             source: 1,

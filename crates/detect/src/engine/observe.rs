@@ -116,6 +116,7 @@ impl Engine {
         if let Some(passed) = passed {
             // While a key is being defined nothing counts as churn, so nothing counts as exposure.
             churn.pass(if counts { passed } else { 0 }, &self.priors, profile.workload);
+            state.inside = state.inside.take().filter(|inside| inside.is_worth_keeping(now));
             state
                 .slots
                 .retain(|slot| now.since(slot.last_seen) < if slot.alerted { 2 * ABSENCE } else { ABSENCE });

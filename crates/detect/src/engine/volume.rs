@@ -10,7 +10,7 @@ use crate::baseline::Baseline;
 use crate::channel::{INSIDE_SHARE, SURGE_SHARE};
 use crate::explain;
 use crate::features::Features;
-use crate::inside::{Inside, OfKey, Weighed};
+use crate::inside::{Inside, New, OfKey, Weighed};
 use crate::known::ForgetPrints;
 use crate::math::ln;
 use crate::profile::KeyProfile;
@@ -74,30 +74,25 @@ impl Engine {
         if !event.outcome.was_forwarded() || !state.is_defined(now) || state.is_trusted(request) {
             return Lesson::All;
         }
-        let age_hours = state.age_hours(now);
+        let Some(new) = New::of(&state.known, features, state.age_hours(now)) else { return Lesson::All };
         let mut inside = state.inside.take().unwrap_or_default();
-        let counted = inside.note(&state.known, features, age_hours, now, event.cost, state.churn.as_ref());
-        if let Some(by_model) = counted {
-            let weighed = self.weigh_inside(state, &inside, by_model, now);
-            if let Some(weighed) = weighed
-                && let Some(tier) = self.note_inside(state, profile, weighed.days)
-            {
-                let context = inside.context(by_model, features, request);
-                findings.push(explain::unfamiliar_burst(&weighed, tier, &context, request));
-                if !context.is_empty() {
-                    state.known.forget(&ForgetPrints {
-                        model: if by_model { features.model } else { 0 },
-                        template: if by_model { 0 } else { features.template },
-                        ..ForgetPrints::default()
-                    });
-                    inside.tell(context, now);
-                    state.inside = Some(inside);
-                    return Lesson::Nothing;
-                }
+        inside.note(new, features, now, event.cost, state.churn.as_ref());
+        let told = self
+            .weigh_inside(state, &inside, new.model, now)
+            .and_then(|weighed| Some((self.note_inside(state, profile, weighed.days)?, weighed)));
+        let mut lesson = Lesson::All;
+        if let Some((tier, weighed)) = told {
+            let context = inside.context(new.model, features, request);
+            findings.push(explain::unfamiliar_burst(&weighed, tier, &context, request));
+            if !context.is_empty() {
+                let (model, template) = if new.model { (features.model, 0) } else { (0, features.template) };
+                state.known.forget(&ForgetPrints { model, template, ..ForgetPrints::default() });
+                inside.tell(context, now);
+                lesson = Lesson::Nothing;
             }
         }
-        state.inside = inside.is_worth_keeping(now).then_some(inside);
-        Lesson::All
+        state.inside = Some(inside);
+        lesson
     }
 
     fn weigh_inside(
