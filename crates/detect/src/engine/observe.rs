@@ -72,9 +72,9 @@ impl Engine {
             Lesson::Nothing
         } else if state.is_trusted(&event.request) {
             Lesson::All
-        } else if state.is_stolen(&event.request) {
-            Lesson::Nothing
-        } else if !is_newcomer(novelty) && inside_contains(state, &event.request) {
+        } else if state.is_stolen(&event.request)
+            || (!is_newcomer(novelty) && inside_contains(state, &event.request))
+        {
             Lesson::Nothing
         } else if learning || !is_newcomer(novelty) {
             Lesson::All
