@@ -3,7 +3,7 @@
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::finding::{Actor, Finding, Reason, Severity, Tier, describe_origin};
-use tokenwatch_model::id::ActorId;
+use tokenwatch_model::id::{ActorId, KeyId};
 
 use crate::content::Factors;
 use crate::crowd::Crowd;
@@ -374,7 +374,7 @@ pub(crate) fn unfamiliar_burst(
         });
     }
     let actor = (!context.is_empty()).then(|| Actor {
-        id: inside_id(request, context),
+        id: inside_id(request.key, context),
         context: context.clone(),
         first_seen: request.time,
         requests: u64::from(*requests),
@@ -402,15 +402,15 @@ pub(crate) fn unfamiliar(request: &RequestContext, context: &ContextMatch, once_
     let mut finding =
         fact("unfamiliar_burst", Tier::Alert, once_in_days, request, context.clone(), summary, what);
     if let Some(actor) = &mut finding.actor {
-        actor.id = inside_id(request, context);
+        actor.id = inside_id(request.key, context);
     }
     finding
 }
 
 /// Who is inside is known by what he asks for alone.
-fn inside_id(request: &RequestContext, context: &ContextMatch) -> ActorId {
+pub(crate) fn inside_id(key: KeyId, context: &ContextMatch) -> ActorId {
     let asks = join(context.model.as_ref().map_or(0, |model| hash(model)), context.template.unwrap_or(0));
-    ActorId::from_bits(join(request.key.bits(), join(hash("inside"), asks)))
+    ActorId::from_bits(join(key.bits(), join(hash("inside"), asks)))
 }
 
 /// A planted key was used: certain.

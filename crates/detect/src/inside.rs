@@ -240,9 +240,9 @@ impl Inside {
         }
     }
 
-    /// Somebody said that a context is the owner's: an episode about it is over.
-    pub(crate) fn release(&mut self, context: &ContextMatch) {
-        if self.told.as_ref().is_some_and(|told| told.context == *context) {
+    /// Ends an episode about a context that somebody says is the owner's, or expects.
+    pub(crate) fn release(&mut self, is_it: impl Fn(&ContextMatch) -> bool) {
+        if self.told.as_ref().is_some_and(|told| is_it(&told.context)) {
             *self = Self::default();
         }
     }

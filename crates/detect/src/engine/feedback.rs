@@ -6,6 +6,7 @@ use tokenwatch_model::time::Timestamp;
 
 use super::Engine;
 use super::observe::learn_caller;
+use crate::explain::inside_id;
 use crate::known::ForgetPrints;
 use crate::math::{hash, print};
 use crate::slot::Slot;
@@ -38,6 +39,9 @@ impl Engine {
         for crowd in state.crowds.iter_mut().filter(|crowd| crowd.id(key) == actor) {
             crowd.close_episode();
         }
+        if let Some(inside) = &mut state.inside {
+            inside.release(|context| inside_id(key, context) == actor);
+        }
         // What is expected does not put the key in circulation, unless another alert says so.
         let is_told = |tier: Option<Tier>| tier >= Some(Tier::Alert);
         if !state.slots.iter().any(|slot| is_told(slot.tier))
@@ -50,7 +54,7 @@ impl Engine {
     fn accept_as_ours(&self, state: &mut KeyState, feedback: &Feedback, until: Timestamp) {
         state.trust(&feedback.context, until);
         if let Some(inside) = &mut state.inside {
-            inside.release(&feedback.context);
+            inside.release(|context| *context == feedback.context);
         }
         let (ours, others): (Vec<Slot>, Vec<Slot>) =
             state.slots.drain(..).partition(|slot| is_in(slot, feedback));

@@ -154,6 +154,18 @@ fn who_says_that_it_was_the_owner_is_believed() {
 }
 
 #[test]
+fn what_is_expected_goes_on() {
+    let mut lived = Lived::new();
+    let asks = Asks { model: "o1", templates: 300 };
+    lived.hour(0, 3_000, asks);
+    let later = day(10).plus(2 * HOUR);
+    assert_eq!(lived.send(&asks.call(1, later)), Decision::Refuse);
+    let actor = lived.alerts.last().and_then(|alert| alert.actor.as_ref()).unwrap().id;
+    lived.engine.suppress(&mut lived.state, key(0), actor);
+    assert_eq!(lived.send(&asks.call(1, later.plus(MINUTE))), Decision::Forward);
+}
+
+#[test]
 fn an_episode_is_over_after_a_day_of_silence_and_survives_a_restart() {
     let mut lived = Lived::new();
     let asks = Asks { model: "o1", templates: 300 };

@@ -366,6 +366,42 @@ fn a_newcomer_is_judged_and_refused_and_the_owner_is_served_on() {
 }
 
 #[test]
+fn a_thief_on_the_owners_machine_is_refused_by_what_he_asks() {
+    let rig = rig();
+    let secret = rig.key();
+    live_through_weeks(&rig, &secret);
+    let mut served = 0;
+    while rig.ask_from(&secret, OWNER, "gpt-4o", OWNERS_CLIENT).status == 200 {
+        served += 1;
+        assert!(served < 1_000, "the thief was never refused");
+        rig.clock.advance(2);
+    }
+    assert_eq!(rig.ask_from(&secret, OWNER, "gpt-4o-mini", OWNERS_CLIENT).status, 200);
+    let found = |finding: &Finding| finding.rule == "unfamiliar_burst" && finding.tier >= Tier::Alert;
+    let [alert, ..] = &rig.memory.findings().into_iter().filter(found).collect::<Vec<_>>()[..] else {
+        panic!("{:?}", rig.memory.findings())
+    };
+    let of_model = ContextMatch { model: Some("gpt-4o".into()), ..ContextMatch::default() };
+    assert_eq!(alert.actor.as_ref().map(|actor| &actor.context), Some(&of_model));
+    // What is expected goes on.
+    let now = rig.clock_now();
+    let suppression = Suppression {
+        id: SuppressionId::from_bits(1),
+        reach: Reach::Key(key_id(1)),
+        rule: Some("unfamiliar_burst".into()),
+        context: None,
+        reason: "evaluation of models".to_owned(),
+        by: "test".into(),
+        created: now,
+        expires: now.plus(HOUR),
+        lifted: None,
+        revision: 1,
+    };
+    rig.gateway.live.put_suppressions(vec![suppression], now);
+    assert_eq!(rig.ask_from(&secret, OWNER, "gpt-4o", OWNERS_CLIENT).status, 200);
+}
+
+#[test]
 fn what_is_expected_is_served_and_recorded_until_it_ends() {
     let rig = rig();
     let secret = rig.key();
