@@ -14,7 +14,7 @@ use crate::churn::Churn;
 use crate::config::Config;
 use crate::known::dimension;
 use crate::math::{exp, ln};
-use crate::priors::{COHORTS, FleetPriors, Levels, Multipliers, PEOPLE, Way};
+use crate::priors::{COHORTS, Cohort, FleetPriors, Levels, Multipliers, PEOPLE, Way};
 use crate::profile::KeyProfile;
 use crate::state::KeyState;
 
@@ -134,36 +134,29 @@ impl Rates<'_> {
     /// requests tell the two apart, and what is left of the rate is that of the ones who ask likewise.
     /// `own_volume` is how much likelier its volume is from one of the key's own than from a thief.
     pub(crate) fn days_given(&self, levels: Levels, prompts: &Prompts, own_volume: f64) -> f64 {
+        let own =
+            |cohort: &Cohort, m: &Multipliers| prompts.own_factor(cohort.strange_prompts(m)) * own_volume;
+        1.0 / self.rate_with(levels, own, prompts.common_factor())
+    }
+
+    /// Newcomers of these types per day, those of the key's own churn and those of common causes times a factor each.
+    pub(crate) fn rate_with(
+        &self,
+        levels: Levels,
+        own_factor: impl Fn(&Cohort, &Multipliers) -> f64,
+        common_factor: f64,
+    ) -> f64 {
         let (mut own, mut common) = (0.0, 0.0);
         let Youth { people, beside_people, machines } = self.youth;
         for (place, ((share, m), cohort)) in self.weights.iter().zip(&self.priors.cohorts).enumerate() {
             if *share > 0.0 {
                 let (met, set_up) =
                     if place >= PEOPLE { (people, beside_people) } else { (machines, machines) };
-                own += share
-                    * cohort.own(levels, m)
-                    * prompts.own_factor(cohort.strange_prompts(m))
-                    * own_volume
-                    * met;
+                own += share * cohort.own(levels, m) * own_factor(cohort, m) * met;
                 common += share * cohort.common(levels) * set_up;
             }
         }
-        1.0 / (own + common * prompts.common_factor())
-    }
-
-    /// Newcomers of these types per day, those of the key's own churn and of common causes each times a chance.
-    pub(crate) fn rate_with(&self, levels: Levels, own_chance: f64, common_chance: f64) -> f64 {
-        let Youth { people, beside_people, machines } = self.youth;
-        let cohorts = self.weights.iter().zip(&self.priors.cohorts).enumerate();
-        cohorts
-            .filter(|(_, ((share, _), _))| *share > 0.0)
-            .map(|(place, ((share, m), cohort))| {
-                let (met, set_up) =
-                    if place >= PEOPLE { (people, beside_people) } else { (machines, machines) };
-                let own = cohort.own(levels, m) * met * own_chance;
-                share * (own + cohort.common(levels) * set_up * common_chance)
-            })
-            .sum()
+        own + common * common_factor
     }
 
     /// How much evidence such a newcomer is, in days, by each way to steal.

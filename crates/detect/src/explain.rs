@@ -8,7 +8,7 @@ use tokenwatch_model::id::{ActorId, KeyId};
 use crate::content::Factors;
 use crate::crowd::Crowd;
 use crate::engine::{Appraisal, Rates, Weight};
-use crate::inside::{MANY_FACTOR, MANY_PROMPTS, Weighed};
+use crate::inside::Weighed;
 use crate::known::{Novelty, dimension};
 use crate::math::{hash, join, ln};
 use crate::priors::Levels;
@@ -356,7 +356,7 @@ pub(crate) fn unfamiliar_burst(
     context: &ContextMatch,
     request: &RequestContext,
 ) -> Finding {
-    let Weighed { requests, cost, busiest, by_model, prompts, days: score } = weighed;
+    let Weighed { requests, cost, busiest, by_model, prompts, many, days: score } = weighed;
     let new = if *by_model {
         format!("a model it never used ({})", request.model)
     } else {
@@ -366,10 +366,10 @@ pub(crate) fn unfamiliar_burst(
         "{requests} requests for {cost} in this hour with {new}, by callers that the key knows; its busiest hour before had \
          {busiest} in all"
     );
-    let mut reasons = vec![Reason { nats: ln(*score), what: what.clone() }];
-    if *prompts >= MANY_PROMPTS {
+    let mut reasons = vec![Reason { nats: ln(score / many), what: what.clone() }];
+    if *many > 1.0 {
         reasons.push(Reason {
-            nats: ln(MANY_FACTOR),
+            nats: ln(*many),
             what: format!("about {prompts} different prompts, all new to it"),
         });
     }

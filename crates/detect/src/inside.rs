@@ -38,8 +38,8 @@ const JOB_SLOPE: f64 = 1.5;
 /// A new model may cost ten times as much a call, which is no surge.
 const DEARER: u64 = 10;
 /// So many prompts the key never had, in one hour, are hardly ever one deployment's or one job's.
-pub(crate) const MANY_PROMPTS: u64 = 12;
-pub(crate) const MANY_FACTOR: f64 = 8.0;
+const MANY_PROMPTS: u64 = 12;
+const MANY_FACTOR: f64 = 8.0;
 /// A model or prompt that so large a share of the hour has in common is what to refuse. By votes: those for it, less
 /// those against.
 const LEADS: f64 = 0.6;
@@ -103,6 +103,8 @@ pub(crate) struct Weighed {
     /// Whether it is about a model.
     pub(crate) by_model: bool,
     pub(crate) prompts: u64,
+    /// How much rarer so many different ones make it.
+    pub(crate) many: f64,
     /// An honest key does that once in so many days.
     pub(crate) days: f64,
 }
@@ -167,19 +169,20 @@ impl Inside {
             let own = (LAUNCH / STEP.return_period(step)).min(1.0);
             let jobs = JOBS * if by_model { JOB_HAS_MODEL } else { JOB_HAS_PROMPT };
             let jobs = jobs * libm::pow(JOB_SIZE / step, JOB_SLOPE).min(1.0);
-            1.0 / (key.rates.rate_with(levels, own, COMPONENT * STEP.from / step) + jobs)
+            1.0 / (key.rates.rate_with(levels, |_, _| own, COMPONENT * STEP.from / step) + jobs)
         };
         let days = 0.5 * days(by_requests(heap.requests, busiest)) + 0.5 * days(by_cost(heap.cost, dearest));
         let prompts = distinct(&self.seen);
         // Where new prompts are everyday many of them are nothing.
-        let many = if prompts >= MANY_PROMPTS { MANY_FACTOR / key.prompt_churn.max(1.0) } else { 1.0 };
-        let days = days * many.max(1.0) * (key.maturity_days / WHOLE_DAYS).min(1.0);
+        let many = if prompts >= MANY_PROMPTS { (MANY_FACTOR / key.prompt_churn).max(1.0) } else { 1.0 };
+        let days = days * many * (key.maturity_days / WHOLE_DAYS).min(1.0);
         (days > 0.0).then_some(Weighed {
             requests: heap.requests,
             cost: heap.cost,
             busiest,
             by_model,
             prompts,
+            many,
             days,
         })
     }

@@ -45,21 +45,14 @@ impl Engine {
         let (requests, cost) = (state.windows.hour_requests, state.windows.hour_cost);
         let Some(surge) = Surge::of(requests, cost, baseline, state.maturity_days(now)) else { return };
         let score = SURGE_SHARE * surge.days;
-        let tier = self.tier(profile, score, 0.0, 0).filter(|tier| *tier >= Tier::Alert);
-        let mark = level(score) + if tier.is_some() { TOLD } else { 0 };
-        if mark == 0 || state.has_fired(rules::SURGE, mark) || !state.is_defined(now) {
+        if !state.is_defined(now) {
             return;
         }
-        let is_told = state.has_fired(rules::SURGE, TOLD);
-        state.note_fired(rules::SURGE, mark);
-        state.raised = state.raised.max(score);
-        if let Some(tier) = tier.filter(|_| !is_told) {
+        if let Some(tier) = self.note_evidence(state, profile, rules::SURGE, score) {
             findings.push(explain::surge(&surge, tier, score, &event.request));
         }
     }
-}
 
-impl Engine {
     /// Counts what a caller of the key's own does that the key never did, and weighs it.
     pub(super) fn observe_inside(
         &self,
@@ -77,9 +70,9 @@ impl Engine {
         let Some(new) = New::of(&state.known, features, state.age_hours(now)) else { return Lesson::All };
         let mut inside = state.inside.take().unwrap_or_default();
         inside.note(new, features, now, event.cost, state.churn.as_ref());
-        let told = self
-            .weigh_inside(state, &inside, new.model, now)
-            .and_then(|weighed| Some((self.note_inside(state, profile, weighed.days)?, weighed)));
+        let told = self.weigh_inside(state, &inside, new.model, now).and_then(|weighed| {
+            Some((self.note_evidence(state, profile, rules::INSIDE, weighed.days)?, weighed))
+        });
         let mut lesson = Lesson::All;
         if let Some((tier, weighed)) = told {
             let context = inside.context(new.model, features, request);
@@ -115,15 +108,21 @@ impl Engine {
         Some(Weighed { days: INSIDE_SHARE * weighed.days, ..weighed })
     }
 
-    /// Notes how strong the evidence is by now; the tier when it is to be told.
-    fn note_inside(&self, state: &mut KeyState, profile: &KeyProfile, score: f64) -> Option<Tier> {
+    /// Notes how strong the evidence of a channel is today; the tier when it is to be told, which is once.
+    fn note_evidence(
+        &self,
+        state: &mut KeyState,
+        profile: &KeyProfile,
+        channel: u8,
+        score: f64,
+    ) -> Option<Tier> {
         let tier = self.tier(profile, score, 0.0, 0).filter(|tier| *tier >= Tier::Alert);
         let mark = level(score) + if tier.is_some() { TOLD } else { 0 };
-        if mark == 0 || state.has_fired(rules::INSIDE, mark) {
+        if mark == 0 || state.has_fired(channel, mark) {
             return None;
         }
-        let is_told = state.has_fired(rules::INSIDE, TOLD);
-        state.note_fired(rules::INSIDE, mark);
+        let is_told = state.has_fired(channel, TOLD);
+        state.note_fired(channel, mark);
         state.raised = state.raised.max(score);
         tier.filter(|_| !is_told)
     }

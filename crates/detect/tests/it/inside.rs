@@ -4,28 +4,10 @@ use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::finding::{Decision, Feedback, Finding, Says, Tier};
 use tokenwatch_model::key::Workload;
-use tokenwatch_model::network::NetworkKind;
-use tokenwatch_model::provider::Endpoint;
 use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
-use crate::world::{Agent, Call, Place, day, event, key, request};
-
-/// The owner's machine, software, model and prompt.
-fn usual(time: Timestamp) -> Call {
-    Call {
-        time,
-        place: Place { block: 10, asn: 16_509, country: "US", kind: NetworkKind::Hosting },
-        host: 3,
-        agent: Agent { family: "openai-python", version: "1.52.0".into(), tls: 5 },
-        model: "gpt-4o-mini",
-        endpoint: Endpoint::ChatCompletions,
-        template: 0x1111,
-        input: 500,
-        output: 100,
-        output_max: 500,
-        status: 200,
-    }
-}
+use crate::volume::usual;
+use crate::world::{Call, day, event, key, request};
 
 /// What somebody on the owner's machine asks.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,8 @@ use tokenwatch_model::time::{DAY, HOUR, MINUTE, Timestamp};
 
 use crate::world::{Agent, Call, Place, day, event, key, request};
 
-/// Calls of six in an hour that the key's own callers make.
-fn usual(time: Timestamp) -> Call {
+/// A call of a service: its machine, software, model and prompt.
+pub(crate) fn usual(time: Timestamp) -> Call {
     Call {
         time,
         place: Place { block: 10, asn: 16_509, country: "US", kind: NetworkKind::Hosting },

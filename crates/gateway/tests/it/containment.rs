@@ -337,6 +337,24 @@ fn live_through_weeks(rig: &Rig, secret: &Secret) -> usize {
     sent
 }
 
+/// Says that what a rule tells of the key, or what a context does, is expected for an hour.
+fn expect_for_an_hour(rig: &Rig, rule: Option<&str>, context: Option<ContextMatch>) {
+    let now = rig.clock_now();
+    let suppression = Suppression {
+        id: SuppressionId::from_bits(1),
+        reach: Reach::Key(key_id(1)),
+        rule: rule.map(Into::into),
+        context,
+        reason: "load test".to_owned(),
+        by: "test".into(),
+        created: now,
+        expires: now.plus(HOUR),
+        lifted: None,
+        revision: 1,
+    };
+    rig.gateway.live.put_suppressions(vec![suppression], now);
+}
+
 #[test]
 fn a_newcomer_is_judged_and_refused_and_the_owner_is_served_on() {
     let rig = rig();
@@ -384,20 +402,7 @@ fn a_thief_on_the_owners_machine_is_refused_by_what_he_asks() {
     let of_model = ContextMatch { model: Some("gpt-4o".into()), ..ContextMatch::default() };
     assert_eq!(alert.actor.as_ref().map(|actor| &actor.context), Some(&of_model));
     // What is expected goes on.
-    let now = rig.clock_now();
-    let suppression = Suppression {
-        id: SuppressionId::from_bits(1),
-        reach: Reach::Key(key_id(1)),
-        rule: Some("unfamiliar_burst".into()),
-        context: None,
-        reason: "evaluation of models".to_owned(),
-        by: "test".into(),
-        created: now,
-        expires: now.plus(HOUR),
-        lifted: None,
-        revision: 1,
-    };
-    rig.gateway.live.put_suppressions(vec![suppression], now);
+    expect_for_an_hour(&rig, Some("unfamiliar_burst"), None);
     assert_eq!(rig.ask_from(&secret, OWNER, "gpt-4o", OWNERS_CLIENT).status, 200);
 }
 
@@ -407,19 +412,7 @@ fn what_is_expected_is_served_and_recorded_until_it_ends() {
     let secret = rig.key();
     let known = live_through_weeks(&rig, &secret);
     let now = rig.clock_now();
-    let suppression = Suppression {
-        id: SuppressionId::from_bits(1),
-        reach: Reach::Key(key_id(1)),
-        rule: None,
-        context: Some(of_thief()),
-        reason: "load test".to_owned(),
-        by: "test".into(),
-        created: now,
-        expires: now.plus(HOUR),
-        lifted: None,
-        revision: 1,
-    };
-    rig.gateway.live.put_suppressions(vec![suppression], now);
+    expect_for_an_hour(&rig, None, Some(of_thief()));
     for n in 0..60 {
         rig.clock.advance(2);
         let thief = rig.ask_from(&secret, THIEF, "gpt-4o", THIEFS_CLIENT);
