@@ -33,6 +33,18 @@ pub(crate) fn nats(features: &Features) -> f64 {
     if LARGE.binary_search(&features.asn).is_ok() { ln(0.30 / 0.70) } else { ln(0.35 / 0.20) }
 }
 
+/// The evidence in words.
+pub(crate) fn describe(features: &Features) -> String {
+    let asn = features.asn;
+    if NAMED.binary_search(&asn).is_ok() {
+        format!("AS{asn} is a house that published thefts came from")
+    } else if LARGE.binary_search(&asn).is_ok() {
+        format!("AS{asn} is a large cloud, where honest workloads mostly run")
+    } else {
+        format!("AS{asn} is no large cloud, where honest workloads mostly run")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,8 @@ pub(crate) struct Weight {
     pub(crate) content: content::Factors,
     /// Arrival times behaviour, in days.
     pub(crate) newcomer: f64,
+    /// Its busiest hour against the key's, in days.
+    pub(crate) surge: f64,
     /// All channels merged, in days.
     pub(crate) score: f64,
 }
@@ -196,6 +198,7 @@ impl Engine {
             factors,
             content,
             newcomer,
+            surge,
             score,
         }
     }

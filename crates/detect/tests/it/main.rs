@@ -9,6 +9,7 @@ mod inside;
 mod invariants;
 mod newcomers;
 mod prowlers;
+mod reasons;
 mod rules;
 mod siblings;
 mod story;

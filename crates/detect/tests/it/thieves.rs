@@ -36,6 +36,8 @@ impl Theft {
         Self::Resale,
         Self::AgentSessions,
     ];
+    /// The kinds that are careful.
+    pub(crate) const QUIET: [Self; 2] = [Self::ModelUpgrade, Self::QuietSharing];
 }
 
 const HOSTING: [(u32, &str); 5] =
