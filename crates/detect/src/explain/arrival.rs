@@ -73,7 +73,7 @@ fn say_new(reasons: &mut Reasons, slot: &Slot, novelty: Novelty, rates: &Rates<'
         let what = match place {
             0 => {
                 seen.source = mask;
-                format!("first time from {} on this key", origin(slot))
+                format!("first time from {}", origin(slot, novelty))
             }
             1 => {
                 seen.client = mask;
@@ -130,13 +130,18 @@ fn share(share: f64) -> String {
     }
 }
 
-/// Where somebody came from, for a reason.
-fn origin(slot: &Slot) -> String {
+/// Where somebody came from that is new to the key.
+fn origin(slot: &Slot, novelty: Novelty) -> String {
     let features = &slot.identity.features;
-    if features.asn == 0 {
-        slot.identity.prefix.to_string()
+    let (prefix, asn, country, kind) = (&slot.identity.prefix, features.asn, features.country, features.kind);
+    if asn == 0 {
+        format!("{prefix} on this key")
+    } else if novelty.has(dimension::NETWORK) {
+        format!("AS{asn} ({country}, {kind}) on this key")
+    } else if novelty.has(dimension::COUNTRY) {
+        format!("{country} by AS{asn} ({kind}), which this key knows from elsewhere")
     } else {
-        format!("AS{} ({}, {})", features.asn, features.country, features.kind)
+        format!("{prefix} of AS{asn} ({country}, {kind}), which this key knows")
     }
 }
 

@@ -76,6 +76,7 @@ fn a_client_without_a_version_is_named_without_one() {
     check(&finding);
     let says = |start: &str| finding.reasons.iter().any(|reason| reason.what.starts_with(start));
     assert!(says("client undici never used with this key; true of "), "{finding:#?}");
+    assert!(says("first time from AS9009 (RO, hosting) on this key; "), "{finding:#?}");
     assert!(says("AS9009 is a house that published thefts came from"), "{finding:#?}");
 }
 
