@@ -21,7 +21,7 @@ use tokenwatch_model::outcome::Outcome;
 use tokenwatch_model::time::{DAY, Timestamp};
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
 
-use crate::replay::{Alert, Replay, Settings};
+use crate::replay::{Alert, Beside, Replay, Settings};
 
 /// What a person said about the context of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -147,7 +147,7 @@ impl Side {
 
     fn see(&mut self, event: UsageEvent, name: &str, mark: impl Fn(&UsageEvent) -> Option<Mark>) {
         let copy = event.clone();
-        self.replay.see(event, name, None, None);
+        self.replay.see(event, &Beside { key: name, ..Beside::default() });
         let new = self.replay.alerts().get(self.seen..).unwrap_or_default();
         self.seen += new.len();
         for alert in new.iter().filter(|alert| !alert.learning) {

@@ -14,7 +14,7 @@ mod nested;
 mod tests;
 mod values;
 
-pub use event::{Lookup, key_id, owner_id, text_bits};
+pub use event::{Lookup, key_id, owner_id, shown_key, text_bits};
 pub use fields::{Column, Name};
 pub use values::{TIME, text_time};
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::SmolStr;
+use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Decision, Feedback, Finding, Says, Tier};
 use tokenwatch_model::id::{ActorId, KeyId, OwnerId};
@@ -30,10 +31,13 @@ mod tests;
 use case::Case;
 pub use order::Reorder;
 use owners::{Member, Owners};
-pub use report::{Alert, AttackSummary, CaseReport, Counts, KeySummary, ReplayReport};
+pub use report::{Alert, AttackSummary, CaseReport, Counts, KeySummary, ReplayReport, kind_of};
 
 /// Alerts that are kept in full; further ones are counted.
 const ALERTS_MAX: usize = 10_000;
+
+/// Longer ids of requests are not kept as they are written.
+const WRITTEN_MAX: usize = 256;
 
 /// How long a context is trusted that was told of on a day that teaches, as when a person answers.
 const VOUCHED: u64 = 90 * DAY;
@@ -63,6 +67,20 @@ struct Day {
     owner_alerts: u64,
     thief_alerts: u64,
     owner_notices: u64,
+    thief_notices: u64,
+}
+
+/// What stands beside an event, as its writer put it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// What people call the key.
+    pub key: &'a str,
+    /// The request's id as written; empty when there is none.
+    pub request: &'a str,
+    /// Whose the key is, where its profile does not say.
+    pub owner: Option<OwnerId>,
+    /// The theft that the request belongs to.
+    pub attack: Option<u32>,
 }
 
 struct KeyRun {
@@ -76,6 +94,15 @@ struct KeyRun {
     cases: BTreeMap<u32, Case>,
     /// Newcomers that an alert was raised about: a rise of their tier is no further alert.
     told: BTreeSet<ActorId>,
+}
+
+/// A request as the gateway met it.
+struct Met<'a> {
+    event: &'a UsageEvent,
+    /// What it would have cost.
+    offered: NanoUsd,
+    is_learning: bool,
+    is_refused: bool,
 }
 
 /// A replay under way.
@@ -116,9 +143,8 @@ impl Replay {
         }
     }
 
-    /// Takes in the next event. `name` is what people call the key, `owner` whose the event says it is, where its
-    /// profile does not; `attack` is the theft it belongs to.
-    pub fn see(&mut self, mut event: UsageEvent, name: &str, owner: Option<OwnerId>, attack: Option<u32>) {
+    /// Takes in the next event.
+    pub fn see(&mut self, mut event: UsageEvent, beside: &Beside<'_>) {
         let now = event.request.time;
         self.events += 1;
         self.last = self.last.max(now);
@@ -129,68 +155,49 @@ impl Replay {
         let id = event.request.key;
         let run = self.keys.entry(id).or_insert_with(|| {
             let profile = self.profiles.get(&id).unwrap_or(&self.settings.unknown).clone();
-            KeyRun::new(name, profile, owner, now)
+            KeyRun::new(beside.key, profile, beside.owner, now)
         });
         self.owners.answer(run.member, &mut event);
         let is_learning = run.is_learning(now, score_from);
         let offered = event.cost;
         let is_refused = now >= score_from && run.refuses(&self.engine, &event);
+        if let Some(attack) = beside.attack {
+            run.weigh(&self.engine, &event.request, attack, is_learning);
+        }
         if is_refused {
             refuse(&mut event);
         }
         let findings = self.engine.observe(&mut run.state, &run.profile, &event);
         self.owners.follow(&mut run.member, &event, &run.state);
-        let (findings, notices): (Vec<Finding>, Vec<Finding>) =
-            findings.into_iter().partition(|finding| finding.tier >= Tier::Alert);
-        let findings: Vec<Finding> = findings.into_iter().filter(|finding| run.is_first(finding)).collect();
-        let (alerts, notices) = (findings.len() as u64, notices.len() as u64);
-        let day = run.days.entry(now.day()).or_insert(Day { is_learning, ..Day::default() });
-        match attack {
-            Some(attack) => {
-                day.thief_requests += 1;
-                day.thief_alerts += alerts;
-                run.case(attack, now, is_learning).note(&event, offered, is_refused, alerts > 0);
-            }
-            None => {
-                day.owner_requests += 1;
-                day.owner_refused += u64::from(is_refused);
-                day.owner_alerts += alerts;
-                day.owner_notices += notices;
-            }
+        let met = Met { event: &event, offered, is_learning, is_refused };
+        let alerts = run.count(&met, findings, beside.attack);
+        if is_learning && beside.attack.is_none() {
+            run.vouch(&self.engine, &alerts, now);
         }
-        if is_learning && attack.is_none() {
-            run.vouch(&self.engine, &findings, now);
-        }
-        if !findings.is_empty() {
-            let name = run.name.clone();
-            for finding in findings {
-                self.keep(finding, &name, &event, attack, is_learning);
-            }
+        if !alerts.is_empty() {
+            let key = run.name.clone();
+            let beside = Beside { key: &key, ..*beside };
+            alerts.into_iter().for_each(|alert| self.keep(alert, &event, &beside, is_learning));
         }
     }
 
-    fn keep(
-        &mut self,
-        finding: Finding,
-        key: &SmolStr,
-        event: &UsageEvent,
-        attack: Option<u32>,
-        learning: bool,
-    ) {
+    fn keep(&mut self, finding: Finding, event: &UsageEvent, beside: &Beside<'_>, learning: bool) {
         if self.alerts.len() >= ALERTS_MAX {
             self.alerts_left_out += 1;
             return;
         }
-        let attack = attack.and_then(|attack| self.attacks.get(attack as usize)).cloned();
+        let attack = beside.attack.and_then(|attack| self.attacks.get(attack as usize)).cloned();
+        let written = beside.request;
         self.alerts.push(Alert {
             time: finding.time,
-            key: key.clone(),
+            key: beside.key.into(),
             tier: finding.tier,
             rule: finding.rule,
             once_in_days: finding.once_in_days,
             summary: finding.summary,
             reasons: finding.reasons,
             request: event.request.id,
+            request_as_written: (1..=WRITTEN_MAX).contains(&written.len()).then(|| written.into()),
             is_true: self.settings.is_labelled.then_some(attack.is_some()),
             attack,
             learning,
@@ -208,6 +215,11 @@ impl Replay {
     /// The alerts so far, days of learning included, at most 10,000; further ones are counted.
     pub fn alerts(&self) -> &[Alert] {
         &self.alerts
+    }
+
+    /// Whether a key had an event.
+    pub fn has_seen(&self, key: KeyId) -> bool {
+        self.keys.contains_key(&key)
     }
 
     /// The events so far.
@@ -246,6 +258,54 @@ impl KeyRun {
         event.outcome.was_forwarded()
             && engine.judge(&self.state, &self.profile, &event.request, InFlight::default()).decision
                 == Decision::Refuse
+    }
+
+    /// Weighs a thief's request, whatever comes of it: one that is not found shall say how near it came.
+    fn weigh(&mut self, engine: &Engine, request: &RequestContext, attack: u32, is_learning: bool) {
+        let verdict = engine.judge(&self.state, &self.profile, request, InFlight::default());
+        let is_rise =
+            verdict.once_in_days > self.case(attack, request.time, is_learning).highest.once_in_days;
+        let finding = is_rise.then(|| match verdict.finding {
+            Some(finding) => Some(*finding),
+            None => engine.explain(&self.state, &self.profile, request),
+        });
+        if let Some(finding) = finding.flatten() {
+            self.case(attack, request.time, is_learning).weigh(&finding);
+        }
+    }
+
+    /// Counts a request and what was found by it; returns the alerts that are no repetition.
+    fn count(&mut self, met: &Met<'_>, findings: Vec<Finding>, attack: Option<u32>) -> Vec<Finding> {
+        let now = met.event.request.time;
+        if let Some(attack) = attack {
+            let raised = if self.state.knows(&met.event.request) { self.state.raised_days() } else { 0.0 };
+            let case = self.case(attack, now, met.is_learning);
+            findings.iter().for_each(|finding| case.weigh(finding));
+            case.weigh_unsaid(raised);
+        }
+        let (findings, notices): (Vec<Finding>, Vec<Finding>) =
+            findings.into_iter().partition(|finding| finding.tier >= Tier::Alert);
+        let findings: Vec<Finding> = findings.into_iter().filter(|finding| self.is_first(finding)).collect();
+        let (alerts, notices) = (findings.len() as u64, notices.len() as u64);
+        let is_learning = met.is_learning;
+        let day = self.days.entry(now.day()).or_insert(Day { is_learning, ..Day::default() });
+        match attack {
+            Some(attack) => {
+                day.thief_requests += 1;
+                day.thief_alerts += alerts;
+                day.thief_notices += notices;
+                let case = self.case(attack, now, is_learning);
+                case.notices += notices;
+                case.note(met.event, met.offered, met.is_refused, alerts > 0);
+            }
+            None => {
+                day.owner_requests += 1;
+                day.owner_refused += u64::from(met.is_refused);
+                day.owner_alerts += alerts;
+                day.owner_notices += notices;
+            }
+        }
+        findings
     }
 
     /// Whether no alert was raised about the same newcomer before.

@@ -148,6 +148,8 @@ fn what_simulate_writes_is_judged() {
     let mut dealt = run(&[&a.display().to_string(), &b.display().to_string(), "--disorder", "12d"]);
     assert!(dealt["input"]["moved"].as_u64() > Some(0));
     dealt["input"]["moved"] = 0.into();
+    assert!(dealt["notes"][0].as_str().is_some_and(|note| note.contains("came after later ones")));
+    dealt["notes"] = report["notes"].clone();
     assert_eq!(dealt, report, "files are merged and put in order");
 }
 
@@ -158,6 +160,55 @@ fn without_truth_alerts_are_shown_with_their_reasons() {
     let answer = place.ok(&["evaluate", "--learn-days", "7", "--events", &events]);
     assert!(answer.stdout.contains(" alerts would have been raised:\n"), "{answer:?}");
     assert!(answer.stdout.contains("\n  - "), "{answer:?}");
+    assert!(
+        answer.stderr.contains("warning: no truth was given: every request counts as the owner's"),
+        "{answer:?}"
+    );
+    let report: Value = serde_json::from_str(
+        &place.ok(&["evaluate", "--json", "--learn-days", "7", "--events", &events]).stdout,
+    )
+    .unwrap();
+    let text = fs::read_to_string(&events).unwrap();
+    let written = report["alerts"][0]["request_as_written"].as_str().unwrap();
+    assert!(text.contains(&format!("\"{written}\"")), "{written}");
+}
+
+/// The notes about some events; people read them too.
+#[track_caller]
+fn check_notes(place: &Place, events: &str, more: &[&str], want: &[&str]) {
+    let path = place.path("noted.jsonl");
+    fs::write(&path, events).unwrap();
+    let path = path.display().to_string();
+    let answer = place.ok(&[&["evaluate", "--json", "--events", &path], more].concat());
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let notes: Vec<&str> = report["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(notes, want);
+    let said: String = want.iter().map(|note| format!("warning: {note}\n")).collect();
+    assert_eq!(answer.stderr, said);
+}
+
+#[test]
+fn what_figures_do_not_say_is_noted() {
+    let place = Place::new();
+    let line = |day: u32| {
+        format!("{{\"time\":\"2026-03-{day:02}T12:00:00Z\",\"key\":\"k\",\"request\":\"r-{day}\"}}\n")
+    };
+    let events: String = (1..6).map(line).collect();
+    let (truth, profiles) = (place.path("truth.csv"), place.path("keys.csv"));
+    fs::write(&truth, "request,attack\nr-1,\n").unwrap();
+    fs::write(&profiles, "key,workload\nk,service\nelsewhere,team\nsk-0123456789abcdefghij,ci\n").unwrap();
+    let (truth, profiles) = (truth.display().to_string(), profiles.display().to_string());
+    let no_truth = "no truth was given: every request counts as the owner's and every alert as false, so `precision` says \
+                    nothing";
+    let no_thief = "the truth gives no request to a thief: every alert counts as false";
+    let no_day =
+        "no day counts: --learn-days or --score-from, with each key's first 24 hours, covers all of the data";
+    check_notes(&place, &events, &[], &[no_truth]);
+    check_notes(&place, &events, &["--truth", &truth, "--learn-days", "30"], &[no_day, no_thief]);
+    let hidden = "2 keys of --profiles have no event: elsewhere, key_";
+    let path = place.path("noted.jsonl").display().to_string();
+    let answer = place.ok(&["evaluate", "--events", &path, "--truth", &truth, "--profiles", &profiles]);
+    assert!(answer.stderr.contains(hidden) && !answer.stderr.contains("sk-0123"), "{answer:?}");
 }
 
 /// What is said of lines on standard input that are no events.

@@ -105,6 +105,38 @@ impl Engine {
         !state.is_judged(now) && !hard
     }
 
+    /// How a request stands, in words, however little that is; `None` where nothing is weighed because the key knows its
+    /// caller, trusts it or is being defined by it. Changes nothing and tells nobody.
+    pub fn explain(
+        &self,
+        state: &KeyState,
+        profile: &KeyProfile,
+        request: &RequestContext,
+    ) -> Option<Finding> {
+        let request = RequestContext { time: state.believe(request.time), ..request.clone() };
+        let features = Features::of(&request);
+        let novelty = state.known.compare(&features);
+        let is_weighed = state.first_event().is_some()
+            && is_newcomer(novelty)
+            && !state.is_trusted(&request)
+            && !self.is_learning(state, profile, request.time);
+        if !is_weighed {
+            return None;
+        }
+        let in_flight = InFlight::default();
+        let appraisal = self.appraise(state, profile, &request, &features, novelty, in_flight);
+        let score = appraisal.weight.score;
+        match self.crowd(state, profile, &appraisal, request.time, in_flight) {
+            Some((crowd, days)) if days > score => {
+                Some(explain::crowd(crowd, &appraisal, Tier::Notice, days, &request))
+            }
+            _ if score > 0.0 => {
+                Some(self.explain_newcomer(state, profile, &appraisal, Tier::Notice, score, &request))
+            }
+            _ => None,
+        }
+    }
+
     /// A finding about a newcomer.
     pub(crate) fn explain_newcomer(
         &self,

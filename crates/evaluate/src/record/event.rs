@@ -41,6 +41,15 @@ pub struct Lookup<'a> {
     pub prices: &'a PriceTable,
 }
 
+fn is_secret(name: &str) -> bool {
+    name.starts_with(SECRET) && name.len() >= SECRET_LEN_MIN
+}
+
+/// A key as it is written; of a secret in its place the id that is made from it, because names are shown.
+pub fn shown_key(name: &str) -> String {
+    if is_secret(name) { key_id(name).to_string() } else { name.to_owned() }
+}
+
 /// 128 bits for a text: those of a request id when it is one, else a hash.
 pub fn text_bits(text: &str) -> u128 {
     text.parse::<RequestId>().map_or_else(|_| hash_text(text), RequestId::bits)
@@ -118,8 +127,12 @@ impl Record<'_> {
     /// The key as it is written; of a secret in its place the id that is made from it, because names are shown.
     pub fn key_name(&self) -> Option<Cow<'_, str>> {
         let name = self.label(Column::Key).ok().flatten()?;
-        let is_secret = name.starts_with(SECRET) && name.len() >= SECRET_LEN_MIN;
-        Some(if is_secret { key_id(&name).to_string().into() } else { name })
+        Some(if is_secret(&name) { shown_key(&name).into() } else { name })
+    }
+
+    /// The request's id as it is written.
+    pub fn request_name(&self) -> Option<Cow<'_, str>> {
+        self.label(Column::Request).ok().flatten()
     }
 
     /// Whose the key is, where the event says so.

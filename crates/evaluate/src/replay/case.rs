@@ -1,6 +1,7 @@
 //! One theft on one key, as it is replayed.
 
 use tokenwatch_model::event::UsageEvent;
+use tokenwatch_model::finding::{Finding, Reason};
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::Timestamp;
 
@@ -16,8 +17,17 @@ pub(super) struct FoundAt {
     pub(super) by_refusal: bool,
 }
 
+/// The strongest evidence that there was of a theft.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub(super) struct Highest {
+    /// 0 when nothing about it was weighed.
+    pub(super) once_in_days: f64,
+    pub(super) summary: Option<String>,
+    pub(super) reasons: Vec<Reason>,
+}
+
 /// A theft on a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Case {
     pub(super) attack: u32,
     pub(super) first: Timestamp,
@@ -30,11 +40,14 @@ pub(super) struct Case {
     /// What its requests would have cost, and what they did.
     pub(super) offered: NanoUsd,
     pub(super) spent: NanoUsd,
+    /// Notices that its requests raised.
+    pub(super) notices: u64,
+    pub(super) highest: Highest,
     pub(super) found: Option<FoundAt>,
 }
 
 impl Case {
-    pub(super) const fn new(attack: u32, first: Timestamp, is_learning: bool) -> Self {
+    pub(super) fn new(attack: u32, first: Timestamp, is_learning: bool) -> Self {
         Self {
             attack,
             first,
@@ -45,6 +58,8 @@ impl Case {
             refused: 0,
             offered: NanoUsd::ZERO,
             spent: NanoUsd::ZERO,
+            notices: 0,
+            highest: Highest::default(),
             found: None,
         }
     }
@@ -61,6 +76,26 @@ impl Case {
         if self.found.is_none() && (is_refused || is_alert) {
             self.found =
                 Some(FoundAt { requests: self.requests, time, spent: self.spent, by_refusal: is_refused });
+        }
+    }
+
+    /// Takes in evidence about it, if that is the strongest so far.
+    pub(super) fn weigh(&mut self, finding: &Finding) {
+        if finding.once_in_days > self.highest.once_in_days {
+            self.highest = Highest {
+                once_in_days: finding.once_in_days,
+                summary: Some(finding.summary.clone()),
+                reasons: finding.reasons.clone(),
+            };
+        }
+    }
+
+    /// Takes in evidence that nothing was said of.
+    pub(super) fn weigh_unsaid(&mut self, once_in_days: f64) {
+        if once_in_days > self.highest.once_in_days {
+            let summary = "A caller that the key knows; how much it asks in an hour, and for which models and prompts, \
+                           is rarer than usual.";
+            self.highest = Highest { once_in_days, summary: Some(summary.to_owned()), reasons: Vec::new() };
         }
     }
 }

@@ -10,7 +10,7 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{SECOND, Timestamp};
 
 use super::case::Case;
-use super::{KeyRun, Replay};
+use super::{Day, KeyRun, Replay};
 use crate::stats::{Share, Spread};
 
 /// Everything.
@@ -48,9 +48,13 @@ pub struct Counts {
     /// Days of keys without a thief's request on which an alert was raised or the owner refused; of all such days on
     /// which the key was used.
     pub false_alarms: Share,
-    /// The same on days that only taught.
+    /// Of the same days, those on which an alert was raised by the owner's requests.
+    pub false_alarms_with_alert: Share,
+    /// Of the same days, those on which nothing but the owner's requests being refused tells of it.
+    pub false_alarms_only_refused: Share,
+    /// The same as `false_alarms` on days that only taught.
     pub learning_false_alarms: Share,
-    /// Days with requests of a thief, and how many of them had an alert by a request of the owner's.
+    /// Days with requests of a thief, and how many of them had an alert by a request of the owner's, or one refused.
     pub theft_days_owner_alerts: Share,
     /// Alerts that a thief's request raised, of all alerts; one per newcomer.
     pub precision: Share,
@@ -78,6 +82,8 @@ pub struct Counts {
     pub owner_refused: u64,
     /// Notices raised by requests of owners: questions, not alerts.
     pub owner_notices: u64,
+    /// Notices raised by requests of thieves.
+    pub thief_notices: u64,
 }
 
 /// One theft or one kind of theft, over all keys that it is on.
@@ -101,6 +107,8 @@ pub struct AttackSummary {
     pub thief_served: u64,
     /// Of these, refused by the engine.
     pub thief_refused: u64,
+    /// Notices that its requests raised.
+    pub thief_notices: u64,
     /// Dollars spent.
     pub thief_spent_usd: f64,
     /// Dollars it would have spent.
@@ -136,10 +144,20 @@ pub struct CaseReport {
     pub thief_served: u64,
     /// Of these, refused by the engine.
     pub thief_refused: u64,
+    /// Notices that its requests raised.
+    pub thief_notices: u64,
     /// Dollars spent.
     pub thief_spent_usd: f64,
     /// Dollars it would have spent.
     pub thief_offered_usd: f64,
+    /// An alert on this key takes a score of so many days.
+    pub alert_once_in_days: f64,
+    /// The highest score that its requests reached, in days; 0 when nothing about them was weighed.
+    pub highest_once_in_days: f64,
+    /// That score in one sentence.
+    pub highest_summary: Option<String>,
+    /// Its reasons, strongest first.
+    pub highest_reasons: Vec<Reason>,
 }
 
 /// A key.
@@ -155,10 +173,18 @@ pub struct KeySummary {
     pub clean_days: u64,
     /// Of these, with a false alarm.
     pub false_alarm_days: u64,
+    /// Of these, with an alert.
+    pub false_alarm_days_with_alert: u64,
+    /// The others, on which requests were refused without one.
+    pub false_alarm_days_only_refused: u64,
     /// Alerts raised by owners' requests on scored days.
     pub owner_alerts: u64,
     /// Alerts raised by thieves' requests on scored days.
     pub thief_alerts: u64,
+    /// Notices raised by owners' requests on scored days.
+    pub owner_notices: u64,
+    /// Notices raised by thieves' requests on scored days.
+    pub thief_notices: u64,
     /// Thefts on it that began on scored days.
     pub thefts: u64,
     /// Of these, found.
@@ -184,6 +210,8 @@ pub struct Alert {
     pub reasons: Vec<Reason>,
     /// The request that raised it.
     pub request: RequestId,
+    /// The same as its event has it; null when it has none, or a very long one.
+    pub request_as_written: Option<SmolStr>,
     /// Whether a thief's request raised it; null without labels.
     pub is_true: Option<bool>,
     /// The theft it is about.
@@ -193,6 +221,21 @@ pub struct Alert {
     /// Who it is about.
     #[serde(skip)]
     pub actor: Option<ActorId>,
+}
+
+impl Day {
+    /// Whether the owner was troubled: an alert was raised by its requests, or one of them was refused.
+    const fn is_alarm(&self) -> bool {
+        self.owner_alerts > 0 || self.owner_refused > 0
+    }
+
+    const fn has_alert(&self) -> bool {
+        self.owner_alerts > 0
+    }
+
+    const fn is_only_refused(&self) -> bool {
+        self.is_alarm() && !self.has_alert()
+    }
 }
 
 pub(super) fn build(replay: Replay) -> ReplayReport {
@@ -210,7 +253,7 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
     let (kinds, summaries) = (summarise(&kind_of), summarise(&SmolStr::clone));
     let mut cases: Vec<CaseReport> = runs
         .iter()
-        .flat_map(|run| run.cases.values().map(|case| case_report(case, name(case.attack), &run.name)))
+        .flat_map(|run| run.cases.values().map(|case| case_report(case, name(case.attack), run)))
         .collect();
     cases.sort_by(|a, b| (a.first, &a.key, &a.attack).cmp(&(b.first, &b.key, &b.attack)));
     ReplayReport {
@@ -231,7 +274,7 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
 
 /// An id without the number at its end, and without the sign before that. A letter and a number are a name: `T1` and `T2`
 /// are two kinds.
-pub(super) fn kind_of(attack: &SmolStr) -> SmolStr {
+pub fn kind_of(attack: &SmolStr) -> SmolStr {
     let text = attack.trim_end_matches(|c: char| c.is_ascii_digit());
     let kind = text.trim_end_matches(['-', '_', '#', ' ', '.']);
     let is_name =
@@ -272,11 +315,10 @@ fn dollars(cases: &[&Case], of: impl Fn(&Case) -> NanoUsd) -> f64 {
 
 fn count(runs: &[KeyRun]) -> Counts {
     let days = || runs.iter().flat_map(|run| run.days.values());
-    let share = |learning: bool, with_thief: bool| {
+    let share = |learning: bool, with_thief: bool, is_alarm: fn(&Day) -> bool| {
         let wanted =
-            |day: &&super::Day| day.is_learning == learning && (day.thief_requests > 0) == with_thief;
-        let alarmed = |day: &&super::Day| day.owner_alerts > 0 || day.owner_refused > 0;
-        Share::new(days().filter(wanted).filter(alarmed).count() as u64, days().filter(wanted).count() as u64)
+            || days().filter(|day| day.is_learning == learning && (day.thief_requests > 0) == with_thief);
+        Share::new(wanted().filter(|day| is_alarm(day)).count() as u64, wanted().count() as u64)
     };
     let scored_days = || days().filter(|day| !day.is_learning);
     let thief_alerts: u64 = scored_days().map(|day| day.thief_alerts).sum();
@@ -284,9 +326,11 @@ fn count(runs: &[KeyRun]) -> Counts {
     let cases = scored(runs.iter().flat_map(|run| run.cases.values()));
     let [requests, seconds, dollars_until] = delays(&cases);
     Counts {
-        false_alarms: share(false, false),
-        learning_false_alarms: share(true, false),
-        theft_days_owner_alerts: share(false, true),
+        false_alarms: share(false, false, Day::is_alarm),
+        false_alarms_with_alert: share(false, false, Day::has_alert),
+        false_alarms_only_refused: share(false, false, Day::is_only_refused),
+        learning_false_alarms: share(true, false, Day::is_alarm),
+        theft_days_owner_alerts: share(false, true, Day::is_alarm),
         precision: Share::new(thief_alerts, thief_alerts + owner_alerts),
         found: found(&cases),
         requests,
@@ -300,6 +344,7 @@ fn count(runs: &[KeyRun]) -> Counts {
         owner_requests: scored_days().map(|day| day.owner_requests).sum(),
         owner_refused: scored_days().map(|day| day.owner_refused).sum(),
         owner_notices: scored_days().map(|day| day.owner_notices).sum(),
+        thief_notices: scored_days().map(|day| day.thief_notices).sum(),
     }
 }
 
@@ -316,15 +361,16 @@ fn attack_summary(attack: SmolStr, all: &[&Case]) -> AttackSummary {
         thief_requests: sum(&cases, |case| case.requests),
         thief_served: sum(&cases, |case| case.served),
         thief_refused: sum(&cases, |case| case.refused),
+        thief_notices: sum(&cases, |case| case.notices),
         thief_spent_usd: dollars(&cases, |case| case.spent),
         thief_offered_usd: dollars(&cases, |case| case.offered),
     }
 }
 
-fn case_report(case: &Case, attack: SmolStr, key: &SmolStr) -> CaseReport {
+fn case_report(case: &Case, attack: SmolStr, run: &KeyRun) -> CaseReport {
     CaseReport {
         attack,
-        key: key.clone(),
+        key: run.name.clone(),
         in_learning: case.is_learning,
         first: case.first,
         last: case.last,
@@ -338,6 +384,11 @@ fn case_report(case: &Case, attack: SmolStr, key: &SmolStr) -> CaseReport {
         thief_refused: case.refused,
         thief_spent_usd: case.spent.dollars(),
         thief_offered_usd: case.offered.dollars(),
+        thief_notices: case.notices,
+        alert_once_in_days: run.profile.alert_days(),
+        highest_once_in_days: case.highest.once_in_days,
+        highest_summary: case.highest.summary.clone(),
+        highest_reasons: case.highest.reasons.clone(),
     }
 }
 
@@ -351,9 +402,13 @@ fn key_summary(run: &KeyRun) -> KeySummary {
         owner_requests: days().map(|day| day.owner_requests).sum(),
         owner_refused: days().map(|day| day.owner_refused).sum(),
         clean_days: clean().count() as u64,
-        false_alarm_days: clean().filter(|day| day.owner_alerts > 0 || day.owner_refused > 0).count() as u64,
+        false_alarm_days: clean().filter(|day| day.is_alarm()).count() as u64,
+        false_alarm_days_with_alert: clean().filter(|day| day.has_alert()).count() as u64,
+        false_alarm_days_only_refused: clean().filter(|day| day.is_only_refused()).count() as u64,
         owner_alerts: scored_days().map(|day| day.owner_alerts).sum(),
         thief_alerts: scored_days().map(|day| day.thief_alerts).sum(),
+        owner_notices: scored_days().map(|day| day.owner_notices).sum(),
+        thief_notices: scored_days().map(|day| day.thief_notices).sum(),
         thefts: cases.len() as u64,
         thefts_found: cases.iter().filter(|case| case.found.is_some()).count() as u64,
     }

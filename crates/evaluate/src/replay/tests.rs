@@ -9,7 +9,7 @@ use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::OwnerId;
 use tokenwatch_model::time::{DAY, HOUR};
 
-use super::{Replay, ReplayReport, Settings};
+use super::{Beside, KeySummary, Replay, ReplayReport, Settings};
 use crate::testing::Tiny;
 use crate::world::World as _;
 
@@ -43,7 +43,9 @@ fn run_from(
     all.sort_by_key(|(event, ..)| event.request.time);
     let mut replay = Replay::new(Arc::new(Engine::default()), settings, HashMap::new(), vec!["theft".into()]);
     for (event, key, label) in all {
-        replay.see(UsageEvent { key_seq: 0, ..event }, &format!("key-{key}"), owner, label);
+        let name = format!("key-{key}");
+        let beside = Beside { key: &name, request: "as-written", owner, attack: label };
+        replay.see(UsageEvent { key_seq: 0, ..event }, &beside);
     }
     replay.finish()
 }
@@ -79,6 +81,24 @@ fn a_copy_is_not_found() {
     let report = run(2, settings(7));
     assert!(report.cases.iter().all(|case| !case.found && case.thief_served == case.thief_requests));
     assert_eq!(report.overall.found.count, 0);
+    let [case] = report.cases.as_slice() else { panic!("{:?}", report.cases) };
+    assert!(case.highest_once_in_days < case.alert_once_in_days, "{case:?}");
+}
+
+#[test]
+fn one_that_is_not_found_says_how_near_it_came() {
+    let report = run(
+        1,
+        Settings {
+            unknown: KeyProfile { false_alarms_per_year: 0.01, ..KeyProfile::default() },
+            ..settings(7)
+        },
+    );
+    let [case] = report.cases.as_slice() else { panic!("{:?}", report.cases) };
+    assert!(!case.found && case.highest_once_in_days > 0.0, "{case:?}");
+    assert!(case.highest_summary.as_ref().is_some_and(|text| text.starts_with("Unknown caller from ")));
+    let sum: f64 = case.highest_reasons.iter().map(|reason| reason.nats).sum();
+    assert!((sum - case.highest_once_in_days.ln()).abs() < 0.16, "{case:?}");
 }
 
 #[test]
@@ -144,6 +164,11 @@ proptest! {
         let overall = &report.overall;
         let days = overall.false_alarms.of + overall.learning_false_alarms.of + overall.theft_days_owner_alerts.of;
         prop_assert!(days <= 22);
+        let split = overall.false_alarms_with_alert.count + overall.false_alarms_only_refused.count;
+        prop_assert_eq!(split, overall.false_alarms.count);
+        let notices = |of: fn(&KeySummary) -> u64| report.per_key.iter().map(of).sum::<u64>();
+        prop_assert_eq!(notices(|key| key.owner_notices), overall.owner_notices);
+        prop_assert_eq!(notices(|key| key.thief_notices), overall.thief_notices);
         let owners: u64 = report.per_key.iter().map(|key| key.owner_requests).sum();
         let thieves: u64 = report.cases.iter().map(|case| case.thief_requests).sum();
         prop_assert_eq!(owners + thieves, report.events);
@@ -151,6 +176,8 @@ proptest! {
             prop_assert_eq!(case.thief_served + case.thief_refused, case.thief_requests);
             prop_assert!(case.thief_spent_usd <= case.thief_offered_usd);
             prop_assert!(case.found || case.thief_refused == 0);
+            let reached = case.highest_once_in_days >= case.alert_once_in_days;
+            prop_assert!(case.thief_refused == 0 || reached, "{case:?}");
         }
     }
 }

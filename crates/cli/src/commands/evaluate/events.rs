@@ -3,6 +3,7 @@
 //! Invariant: what was passed over, moved or could not be matched is counted and shown, never silent.
 
 mod files;
+mod notes;
 mod profiles;
 mod stream;
 mod truth;
@@ -16,11 +17,12 @@ use anyhow::ensure;
 use serde::Serialize;
 use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_evaluate::record::Lookup;
-use tokenwatch_evaluate::replay::{Replay, ReplayReport, Settings};
+use tokenwatch_evaluate::replay::{Beside, Replay, ReplayReport, Settings};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_network::Bundled;
 use tokenwatch_wire::price::PriceTable;
 
+use profiles::Profiles;
 use stream::Stream;
 use truth::Truth;
 
@@ -35,8 +37,9 @@ pub(super) struct EventsArgs {
     /// time, - is standard input. The fields are in docs/events.md
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["methods", "attacks", "keys", "calibration_keys", "clean_keys", "quick", "only", "rates", "pace", "theft_requests", "undeclared", "html"])]
     pub(super) events: Vec<PathBuf>,
-    /// Which request belongs to which theft: JSON lines or CSV with the fields request and attack. Without it nothing
-    /// is judged, and the alerts that would have been raised are shown
+    /// Which request belongs to which theft: JSON lines or CSV with the fields request and attack. Without it every request
+    /// counts as the owner's, every alert as false, and the alerts that would have been raised are shown. A false alarm is
+    /// a key's day without a thief's request on which an alert was raised or a request refused
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "events")]
     truth: Vec<PathBuf>,
     /// What is declared about keys: JSON lines or CSV with the fields key, workload, owner, created
@@ -70,12 +73,16 @@ struct Input {
     truth_thief_requests: u64,
     /// Of these, found among the events.
     truth_matched: u64,
+    /// Keys of the profiles that no event has.
+    profiles_unseen: Vec<String>,
 }
 
 /// Everything that is printed.
 #[derive(Debug, Serialize)]
 struct Output {
     input: Input,
+    /// What a reader of the figures should know.
+    notes: Vec<String>,
     #[serde(flatten)]
     result: ReplayReport,
 }
@@ -84,7 +91,7 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
     let unknown = KeyProfile { false_alarms_per_year, ..KeyProfile::default() };
     let profiles = match &args.profiles {
         Some(path) => profiles::read(path, &unknown)?,
-        None => Default::default(),
+        None => Profiles::default(),
     };
     let truth = Truth::read(&args.truth)?;
     let settings = Settings {
@@ -93,7 +100,8 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
         unknown,
         is_labelled: !args.truth.is_empty(),
     };
-    let mut replay = Replay::new(Arc::new(Engine::default()), settings, profiles, truth.attacks().to_vec());
+    let mut replay =
+        Replay::new(Arc::new(Engine::default()), settings, profiles.by_key, truth.attacks().to_vec());
     let bundled = Bundled::new();
     let lookup = Lookup { addresses: &bundled, prices: PriceTable::bundled() };
     let bar = bytes_bar(&args.events);
@@ -105,13 +113,15 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
         unknown_fields: BTreeMap::new(),
         truth_thief_requests: truth.thief_requests(),
         truth_matched: 0,
+        profiles_unseen: Vec::new(),
     };
     let summary = Stream::new(&args.events, args.disorder).run(&lookup, &bar, &mut |item| {
         let bits = item.event.request.id.bits();
         input.without_request += u64::from(bits == 0);
         let attack = truth.attack_of(bits);
         input.truth_matched += u64::from(attack.is_some());
-        replay.see(item.event, &item.key, item.owner, attack);
+        let beside = Beside { key: &item.key, request: &item.request, owner: item.owner, attack };
+        replay.see(item.event, &beside);
     });
     bar.finish_and_clear();
     let summary = summary?;
@@ -124,11 +134,14 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
         "--truth: none of its {} thief requests is among the events; the field `request` of both must hold the same ids",
         input.truth_thief_requests
     );
-    let output = Output { input, result: replay.finish() };
+    let unseen = profiles.names.into_iter().filter(|(key, _)| !replay.has_seen(*key));
+    input.profiles_unseen = unseen.map(|(_, name)| name).collect();
+    let result = replay.finish();
+    let output = Output { notes: notes::notes(&input, &result), input, result };
+    output.notes.iter().for_each(|note| output::say(&format!("warning: {note}")));
     if common.json {
         return output::json(&output);
     }
-    view::warnings(&output.input, output.result.is_labelled).iter().for_each(|warning| output::say(warning));
     output::line(&view::tables(&output.result));
     Ok(())
 }

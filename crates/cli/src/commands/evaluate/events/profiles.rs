@@ -5,15 +5,22 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tokenwatch_detect::KeyProfile;
-use tokenwatch_evaluate::record::{TIME, key_id, owner_id, text_time};
+use tokenwatch_evaluate::record::{TIME, key_id, owner_id, shown_key, text_time};
 use tokenwatch_model::id::KeyId;
 use tokenwatch_model::key::Workload;
 
 use super::files::read_table;
 
+/// What was declared, and each key as the file names it.
+#[derive(Default)]
+pub(super) struct Profiles {
+    pub(super) by_key: HashMap<KeyId, KeyProfile>,
+    pub(super) names: Vec<(KeyId, String)>,
+}
+
 /// Reads a file of `key`, `workload`, `created` and `owner`: keys of one owner are asked about each other's newcomers.
-pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<HashMap<KeyId, KeyProfile>> {
-    let mut profiles = HashMap::new();
+pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<Profiles> {
+    let mut profiles = Profiles::default();
     read_table(path, &["key", "workload", "created", "owner"], 1, |row| {
         let [key, workload, created, owner] = row else { return Ok(()) };
         let key = key.as_deref().context("field key: missing; write the key as the events name it")?;
@@ -29,7 +36,10 @@ pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<HashMap<
                 .with_context(|| format!("field created: {text:?} can not be read; write {TIME}"))?;
         }
         profile.owner = owner.as_deref().filter(|name| !name.is_empty()).map(owner_id).or(profile.owner);
-        profiles.insert(key_id(key), profile);
+        let id = key_id(key);
+        if profiles.by_key.insert(id, profile).is_none() {
+            profiles.names.push((id, shown_key(key)));
+        }
         Ok(())
     })?;
     Ok(profiles)

@@ -33,10 +33,11 @@ const ERRORS_MAX: usize = 10;
 const BATCH: usize = 1_024;
 const BATCHES: usize = 8;
 
-/// One event, and the key as it was written.
+/// One event, and its key and its request's id as they were written.
 pub(super) struct Item {
     pub(super) event: UsageEvent,
     pub(super) key: SmolStr,
+    pub(super) request: SmolStr,
     /// Whose the key is, where the event says so.
     pub(super) owner: Option<OwnerId>,
 }
@@ -238,7 +239,12 @@ impl Source {
 
 fn item(record: &Record<'_>, lookup: &Lookup<'_>) -> Result<Item, RecordError> {
     let event = record.event(lookup)?;
-    Ok(Item { event, key: record.key_name().unwrap_or_default().into(), owner: record.owner()? })
+    Ok(Item {
+        event,
+        key: record.key_name().unwrap_or_default().into(),
+        request: record.request_name().unwrap_or_default().into(),
+        owner: record.owner()?,
+    })
 }
 
 fn open_parquet(path: &Path, file: File) -> anyhow::Result<RowIter<'static>> {

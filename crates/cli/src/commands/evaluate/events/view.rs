@@ -1,38 +1,14 @@
 //! The result of a replay for a terminal: false alarms first.
 
-use tokenwatch_evaluate::replay::{Alert, AttackSummary, Counts, KeySummary, ReplayReport};
+use tokenwatch_evaluate::replay::{Alert, AttackSummary, Counts, KeySummary, ReplayReport, kind_of};
 use tokenwatch_evaluate::stats::{Share, Spread};
+use tokenwatch_model::finding::Reason;
 
 use super::super::table::{pair, percent, seconds};
-use super::Input;
 use crate::output;
 
 /// Rows of a table that a person reads.
 const ROWS_MAX: usize = 30;
-
-/// What was odd about the input, one line each.
-pub(super) fn warnings(input: &Input, is_labelled: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut warn = |count: u64, text: String| {
-        if count > 0 {
-            warnings.push(format!("warning: {text}"));
-        }
-    };
-    warn(input.moved, format!("{} events came after later ones and were put in their place", input.moved));
-    let late = "events came too late to be put in their place; --disorder sets how late they may come";
-    warn(input.late, format!("{} {late}", input.late));
-    let unmatched = input.truth_thief_requests - input.truth_matched.min(input.truth_thief_requests);
-    let no_thief = input.truth_thief_requests == 0 && is_labelled;
-    warn(no_thief.into(), "the truth gives no request to a thief: every alert counts as false".to_owned());
-    warn(unmatched, format!("{unmatched} thief requests of the truth are not among the events"));
-    if input.truth_thief_requests > 0 {
-        let text = "events have no request id and count as the owner's";
-        warn(input.without_request, format!("{} {text}", input.without_request));
-    }
-    let names: Vec<&str> = input.unknown_fields.keys().map(String::as_str).collect();
-    warn(names.len() as u64, format!("fields that are not known were passed over: {}", names.join(", ")));
-    warnings
-}
 
 /// All tables.
 pub(super) fn tables(report: &ReplayReport) -> String {
@@ -40,6 +16,7 @@ pub(super) fn tables(report: &ReplayReport) -> String {
     if !report.attacks.is_empty() {
         parts.push(attacks(&report.kinds));
         parts.push(cases(report));
+        parts.extend(misses(report));
     }
     if report.is_labelled {
         parts.extend(keys(&report.per_key));
@@ -79,17 +56,20 @@ fn overall(report: &ReplayReport) -> String {
     let (days, learning) = if report.is_labelled {
         ("false alarms, of key-days without theft", "the same on days of learning, not counted")
     } else {
-        ("key-days with an alert", "the same on days of learning")
+        ("key-days with an alert or a refused request", "the same on days of learning")
     };
     let mut rows = vec![
         row(days, share(false_alarms)),
+        row("  with an alert", counts.false_alarms_with_alert.count.to_string()),
+        row("  with refused requests only", counts.false_alarms_only_refused.count.to_string()),
         row(learning, share(learning_false_alarms)),
         row("owners' requests refused", part(counts.owner_refused, counts.owner_requests)),
         row("notices to owners, which are questions", counts.owner_notices.to_string()),
     ];
     if report.is_labelled {
         rows.extend([
-            row("owner alerts, of key-days with theft", share(theft_days_owner_alerts)),
+            row("notices about thieves", counts.thief_notices.to_string()),
+            row("owner alerts or refusals, of key-days with theft", share(theft_days_owner_alerts)),
             row("alerts that were about a thief", share(precision)),
             row("thefts found", share(found)),
             row("thief requests until found, median / 90 %", pair(&counts.requests, |n| format!("{n:.0}"))),
@@ -151,6 +131,29 @@ fn cases(report: &ReplayReport) -> String {
         ]
     });
     cut(&["THEFT", "KEY", "BEGAN", "FOUND BY", "REQUESTS", "TIME", "SPENT", "SERVED"], rows.collect())
+}
+
+/// Of each kind of theft the one that came nearest of those that were not found.
+fn misses(report: &ReplayReport) -> Option<String> {
+    let mut lines = Vec::new();
+    for kind in &report.kinds {
+        let missed = report
+            .cases
+            .iter()
+            .filter(|case| !case.found && !case.in_learning && kind_of(&case.attack) == kind.attack);
+        let nearest = missed.max_by(|a, b| a.highest_once_in_days.total_cmp(&b.highest_once_in_days));
+        let Some(case) = nearest else { continue };
+        lines.push(format!(
+            "\n{}  {}  {}  reached {:.1} days, an alert takes {:.0}",
+            kind.attack, case.attack, case.key, case.highest_once_in_days, case.alert_once_in_days
+        ));
+        let nothing =
+            "Nothing about its requests was weighed: the key knows such a caller, or was being learned.";
+        lines.push(format!("  {}", case.highest_summary.as_deref().unwrap_or(nothing)));
+        lines.extend(case.highest_reasons.iter().map(|Reason { nats, what }| format!("  {nats:+.1} {what}")));
+    }
+    let head = "Nearest misses, by kind of theft; the numbers before reasons are nats, negative ones speak for the owner:";
+    (!lines.is_empty()).then(|| format!("{head}\n{}", lines.join("\n")))
 }
 
 /// Keys with false alarms, worst first.
