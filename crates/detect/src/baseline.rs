@@ -24,8 +24,8 @@ const WEEK: usize = 168;
 /// The reference grows at most so much a day.
 const GROWTH_MAX: f64 = 1.5;
 /// Floors of the references: below them nothing is a surge.
-const REQUESTS_FLOOR: f64 = 5.0;
-const COST_FLOOR: f64 = 0.02;
+const REQUESTS_FLOOR: f64 = 20.0;
+const COST_FLOOR: f64 = 0.10;
 
 /// Requests that the running mean of the price remembers.
 const PRICE_MEMORY: u16 = 500;

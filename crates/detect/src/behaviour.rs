@@ -210,11 +210,15 @@ impl Acts {
         }
         if seen.features.model != 0 {
             let unknown = seen.novelty.has(dimension::MODEL);
-            if unknown && self.models.note(seen.features.model) && self.models.distinct >= 4 {
+            let another = unknown && self.models.note(seen.features.model);
+            if another && self.models.distinct >= 4 {
                 self.recon |= recon::ENUMERATED;
             }
-            if self.started {
-                add(&mut self.model, if unknown { 0.26 } else { -0.1 }, MODEL);
+            // To keep to the model that it came with is what everybody does.
+            if self.started && another && self.models.distinct >= 2 {
+                add(&mut self.model, ANOTHER_MODEL, MODEL);
+            } else if self.started && !unknown {
+                add(&mut self.model, -0.1, MODEL);
             }
         }
         self.expected_input = u32::try_from(request.input_tokens_estimate).unwrap_or(u32::MAX);
@@ -389,6 +393,8 @@ const MANY: f64 = 20.0;
 // Lower bounds are the share of thieves who look like benign newcomers in that respect: seven of ten.
 const PROMPT: (f64, f64) = (-0.36, 2.2);
 const MODEL: (f64, f64) = (-0.36, 1.4);
+/// Each further model that the key never used.
+const ANOTHER_MODEL: f64 = 0.7;
 const ERROR_MAX: f64 = 2.1;
 const SIZE: (f64, f64) = (-0.7, 6.0);
 const HOURS: (f64, f64) = (-8.0, 8.0);

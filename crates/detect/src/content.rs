@@ -280,8 +280,8 @@ impl Told {
         ln((THIEF_OTHER * ratio + 1.0 - THIEF_OTHER) / (benign * ratio + 1.0 - benign))
     }
 
-    /// For each class a mixture again: some newcomers match it in a good part of their requests, the others as often as the
-    /// key itself, or as people do by chance. Not to match says nothing.
+    /// For each class a mixture again: some newcomers match it in a good part of their requests, some now and then, the
+    /// others as often as the key itself, or as people do by chance. Not to match says nothing.
     fn phrase_nats(&self, key: &Content) -> f64 {
         let asked = f64::from(self.asked.min(50));
         let mut nats = 0.0;
@@ -291,10 +291,14 @@ impl Told {
                 let chance = key.share(place).clamp(BY_CHANCE, 1.0 - BY_CHANCE);
                 // Of many requests the share counts, as if there had been fifty.
                 let matched = f64::from(matched) * asked / f64::from(self.asked.max(1));
-                let ratio =
-                    matched * ln(MATCHES / chance) + (asked - matched) * ln((1.0 - MATCHES) / (1.0 - chance));
-                let ratio = exp(ratio.clamp(-20.0, 20.0));
-                nats += ln((thief * ratio + 1.0 - thief) / (benign * ratio + 1.0 - benign)).max(0.0);
+                let ratio = |often: f64| {
+                    let nats =
+                        matched * ln(often / chance) + (asked - matched) * ln((1.0 - often) / (1.0 - chance));
+                    exp(nats.clamp(-20.0, 20.0))
+                };
+                let (again, at_times) = (ratio(MATCHES), ratio(MATCHES_AT_TIMES.max(chance)));
+                let mixed = |habit: f64, tries: f64| habit * again + tries * at_times + 1.0 - habit - tries;
+                nats += ln(mixed(thief, THIEF_TRIES) / mixed(benign, BENIGN_TRIES)).max(0.0);
             }
         }
         nats.min(ln(FACTOR_MAX))
@@ -312,6 +316,10 @@ const OTHER_FAR: f64 = 0.95;
 
 /// How often those match a class who do, and how often everybody else's prompts do by chance.
 const MATCHES: f64 = 0.3;
+/// How often those do who try the model out, and how many do so of thieves and of honest newcomers.
+const MATCHES_AT_TIMES: f64 = 0.03;
+const THIEF_TRIES: f64 = 0.3;
+const BENIGN_TRIES: f64 = 0.05;
 const BY_CHANCE: f64 = 0.005;
 
 /// Shares of thieves and of honest newcomers who match a class again and again.
