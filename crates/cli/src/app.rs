@@ -18,7 +18,7 @@ use tokenwatch_console::manage::Manager;
 use tokenwatch_console::persistence::ProviderPlace;
 use tokenwatch_console::records::Records;
 use tokenwatch_console::responder::{self, ResponderHandle, ResponderParts, Watcher};
-use tokenwatch_detect::{Engine, FleetPriors};
+use tokenwatch_detect::Engine;
 use tokenwatch_gateway::{Gateway, Ports, Workers, WorkersConfig};
 use tokenwatch_model::finding::Finding;
 use tokenwatch_model::key::Policy;
@@ -36,6 +36,7 @@ use crate::alerts::Desk;
 use crate::billing::Meter;
 use crate::build;
 use crate::config::{self, Config};
+use crate::fleet_rates;
 use crate::handover::Door;
 use crate::providers::places;
 use crate::rebuild::Rebuilder;
@@ -232,7 +233,7 @@ fn make_gateway(
     state: &mut State,
 ) -> anyhow::Result<Arc<Gateway>> {
     let settings = build::settings(config, shape_key, &[])?;
-    let engine = Engine::new(build::engine_config(config), FleetPriors::shipped());
+    let engine = Engine::new(build::engine_config(config), fleet_rates::tables(config)?);
     let mut gateway = Gateway::new(engine, settings, ports, Arc::new(Metrics::new(&BUILD)));
     state.set_epoch(gateway.live.follow(state.epoch_before()));
     Ok(Arc::new(gateway))

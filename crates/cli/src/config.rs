@@ -152,6 +152,8 @@ pub(crate) struct Detection {
     pub(crate) false_alarms_per_key_year: f64,
     /// Rules that are switched off, by id.
     pub(crate) rules_off: Vec<SmolStr>,
+    /// How often this fleet's honest newcomers come, as `tokenwatch dry-run --write-fleet-rates` counted it.
+    pub(crate) fleet_rates: Option<PathBuf>,
     /// Whether events get sketches of prompts and answers, and the phrase rules they match.
     pub(crate) content_signals: bool,
 }
@@ -161,6 +163,7 @@ impl Default for Detection {
         Self {
             false_alarms_per_key_year: tokenwatch_model::key::FALSE_ALARMS_PER_YEAR,
             rules_off: Vec::new(),
+            fleet_rates: None,
             content_signals: true,
         }
     }

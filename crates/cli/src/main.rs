@@ -12,6 +12,7 @@ mod billing;
 mod build;
 mod commands;
 mod config;
+mod fleet_rates;
 mod handover;
 mod load;
 mod mock;

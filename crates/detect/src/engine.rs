@@ -8,7 +8,7 @@ mod volume;
 
 use tokenwatch_model::time::Timestamp;
 
-pub(crate) use appraise::{Appraisal, Weight};
+pub(crate) use appraise::{Appraisal, Weight, is_newcomer};
 
 use crate::churn::Churn;
 use crate::config::Config;
@@ -16,6 +16,7 @@ use crate::known::dimension;
 use crate::math::{exp, ln};
 use crate::priors::{COHORTS, Cohort, FleetPriors, Levels, Multipliers, PEOPLE, Way};
 use crate::profile::KeyProfile;
+use crate::rates::{GROUPS, parts_of};
 use crate::state::KeyState;
 
 /// Evidence in days from which a newcomer is followed; below it is learned at once.
@@ -129,6 +130,17 @@ impl Rates<'_> {
         self.days_given(levels, &Prompts::default(), 1.0)
     }
 
+    /// Newcomers of these types per day on a grown key, of machines and of people, by the tables alone.
+    pub(crate) fn by_group(&self, levels: Levels) -> [f64; GROUPS] {
+        let mut rates = [0.0; GROUPS];
+        for (place, ((share, m), cohort)) in self.weights.iter().zip(&self.priors.cohorts).enumerate() {
+            if *share > 0.0 {
+                rates[usize::from(place >= PEOPLE)] += share * cohort.rate(levels, m);
+            }
+        }
+        rates
+    }
+
     /// The same for a newcomer who asked like this. Newcomers of the key's own churn, a new block of its pool
     /// or a colleague on the road, mostly ask what the key asks; a new workload has prompts of its own. So
     /// requests tell the two apart, and what is left of the rate is that of the ones who ask likewise.
@@ -146,14 +158,34 @@ impl Rates<'_> {
         own_factor: impl Fn(&Cohort, &Multipliers) -> f64,
         common_factor: f64,
     ) -> f64 {
+        match &self.priors.factors {
+            None => self.rate_by(levels, [1.0; GROUPS], &own_factor, common_factor),
+            Some(factors) => parts_of(levels)
+                .map(|(cell, part)| self.rate_by(part, factors.of(cell), &own_factor, common_factor))
+                .sum(),
+        }
+    }
+
+    fn rate_by(
+        &self,
+        levels: Levels,
+        fleet: [f64; GROUPS],
+        own_factor: &impl Fn(&Cohort, &Multipliers) -> f64,
+        common_factor: f64,
+    ) -> f64 {
         let (mut own, mut common) = (0.0, 0.0);
         let Youth { people, beside_people, machines } = self.youth;
         for (place, ((share, m), cohort)) in self.weights.iter().zip(&self.priors.cohorts).enumerate() {
             if *share > 0.0 {
                 let (met, set_up) =
                     if place >= PEOPLE { (people, beside_people) } else { (machines, machines) };
-                own += share * cohort.own(levels, m) * own_factor(cohort, m) * met;
-                common += share * cohort.common(levels) * set_up;
+                let factor = fleet[usize::from(place >= PEOPLE)];
+                let (by_own, by_common) = (cohort.own(levels, m), cohort.common(levels));
+                // What comes oftener than the tables say comes for reasons of the fleet's, not of the key's.
+                let beyond = (factor - 1.0).max(0.0) * (by_own + by_common);
+                let less = factor.min(1.0);
+                own += less * share * by_own * own_factor(cohort, m) * met;
+                common += share * (less * by_common + beyond) * set_up;
             }
         }
         own + common * common_factor

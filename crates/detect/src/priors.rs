@@ -38,7 +38,7 @@
 //! 78 attacker addresses were in public hosting or VPN lists, most clients were plain HTTP libraries, dearest
 //! models were wanted first, system prompts were the thief's own.
 //!
-//! Measuring the true rates of a fleet replaces this table without moving anything else.
+//! What one fleet does oftener or more seldom is counted on it, and is a factor on these tables ([`crate::FleetRates`]).
 
 mod shipped;
 
@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use tokenwatch_model::key::Workload;
 
 use crate::known::dimension;
+use crate::rates::{Factors, FleetRates, FleetRatesError, GROUPS, parts_of};
 
 /// Levels of the source: known, block, network, kind, country, country and kind.
 pub(crate) const SOURCES: usize = 6;
@@ -270,6 +271,9 @@ pub struct FleetPriors {
     pub version: u32,
     pub(crate) cohorts: [Cohort; COHORTS],
     pub(crate) ways: Vec<Way>,
+    /// How the fleet differs from the tables, once that was counted.
+    #[serde(skip)]
+    pub(crate) factors: Option<Factors>,
 }
 
 /// How much a key belongs to each cohort; sums to one.
@@ -281,18 +285,33 @@ impl FleetPriors {
         shipped::tables()
     }
 
+    /// The tables with what was counted on a fleet.
+    ///
+    /// # Errors
+    ///
+    /// When it was counted against other tables: what they expected is no measure for these.
+    pub fn with_rates(mut self, rates: &FleetRates) -> Result<Self, FleetRatesError> {
+        if rates.tables() != self.version {
+            return Err(FleetRatesError::Tables { found: rates.tables(), ours: self.version });
+        }
+        self.factors = Some(rates.factors());
+        Ok(self)
+    }
+
     /// Once in how many days a benign newcomer of a type appears on an average key of a workload that is
     /// older than a month.
     pub fn once_in_days(&self, workload: Workload, of: NewcomerType) -> f64 {
         let members = self.membership(workload);
         let levels = Levels::from(of);
-        let rate: f64 = self
-            .cohorts
-            .iter()
-            .zip(members)
-            .map(|(cohort, share)| share * cohort.rate(levels, &[1.0; dimension::COUNT]))
-            .sum();
-        1.0 / rate
+        let rate = |cell: usize, part: Levels| -> f64 {
+            let fleet = self.factors.as_ref().map_or([1.0; GROUPS], |factors| factors.of(cell));
+            let cohorts = self.cohorts.iter().zip(members).enumerate();
+            let rates = cohorts.map(|(place, (cohort, share))| {
+                share * cohort.rate(part, &[1.0; dimension::COUNT]) * fleet[usize::from(place >= PEOPLE)]
+            });
+            rates.sum()
+        };
+        1.0 / parts_of(levels).map(|(cell, part)| rate(cell, part)).sum::<f64>()
     }
 
     /// What is declared about a key decides its cohort; nothing declared leaves the fleet's mixture.

@@ -13,6 +13,7 @@ use crate::crowd::{CROWDS_MAX, Crowd};
 use crate::features::Features;
 use crate::inside::Inside;
 use crate::known::Known;
+use crate::priors::PEOPLE;
 use crate::slot::{SLOTS_MAX, Slot};
 use crate::windows::Windows;
 
@@ -297,6 +298,11 @@ impl KeyState {
 
     fn is_used(&self) -> bool {
         self.baseline.as_ref().is_some_and(|baseline| baseline.requests() >= TRIED)
+    }
+
+    /// How much the key is one that people hold; before anything is known a little.
+    pub(crate) fn people(&self) -> f64 {
+        self.churn.as_ref().map_or(0.3, |churn| churn.members().into_iter().skip(PEOPLE).sum())
     }
 
     /// Days since the key's first event.

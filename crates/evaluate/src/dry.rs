@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tokenwatch_detect::{Engine, KeyProfile};
+use tokenwatch_detect::{Engine, FleetRates, KeyProfile};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::event::UsageEvent;
@@ -21,7 +21,7 @@ use tokenwatch_model::outcome::Outcome;
 use tokenwatch_model::time::{DAY, Timestamp};
 use tokenwatch_model::usage::{TokenUsage, UsageSource};
 
-use crate::replay::{Alert, Beside, Replay, Settings};
+use crate::replay::{Alert, Beside, Counted, Counting, Replay, Settings};
 
 /// What a person said about the context of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -108,10 +108,20 @@ pub struct DryReport {
     pub alerts: Vec<DryAlert>,
     /// Alerts beyond the first ten thousand of a side, which are only counted.
     pub alerts_left_out: u64,
+    /// The fleet's own rates of honest newcomers; `null` when they were not counted.
+    pub fleet_rates: Option<Counted>,
 }
 
 /// Profiles of keys under some settings.
 pub type Profiles = HashMap<KeyId, KeyProfile>;
+
+/// Settings to replay under.
+pub struct Under {
+    /// The engine, with the rates that it takes for the fleet's.
+    pub engine: Arc<Engine>,
+    /// What is declared about keys.
+    pub profiles: Profiles,
+}
 
 /// Whom an alert is about; what is about nobody is told apart by its rule.
 type About = (SmolStr, Result<ActorId, SmolStr>);
@@ -138,10 +148,11 @@ pub struct DryRun {
 }
 
 impl Side {
-    fn new(engine: &Arc<Engine>, from: Timestamp, profiles: Profiles) -> Self {
+    fn new(under: Under, from: Timestamp, counting: Counting) -> Self {
         let unknown = KeyProfile::default();
-        let settings = Settings { learn_days: 0, score_from: Some(from), unknown, is_labelled: false };
-        let replay = Replay::new(engine.clone(), settings, profiles, Vec::new());
+        let settings =
+            Settings { learn_days: 0, score_from: Some(from), unknown, is_labelled: false, counting };
+        let replay = Replay::new(under.engine, settings, under.profiles, Vec::new());
         Self { replay, seen: 0, alerts: BTreeMap::new() }
     }
 
@@ -159,14 +170,15 @@ impl Side {
 
 impl DryRun {
     /// A dry run of nothing yet. Alerts count from `from` on, which is rounded down to midnight; earlier events teach.
-    /// Without `proposed` only what is in force is replayed.
+    /// Without `proposed` only what is in force is replayed. With `counts` the fleet's own rates are counted on the way.
     pub fn new(
-        engine: &Arc<Engine>,
         from: Timestamp,
-        in_force: Profiles,
-        proposed: Option<Profiles>,
+        in_force: Under,
+        proposed: Option<Under>,
         mut feedback: Vec<Feedback>,
+        counts: bool,
     ) -> Self {
+        let counting = if counts { Counting::Only } else { Counting::No };
         let from = Timestamp(u64::from(from.day()) * DAY);
         feedback.sort_by_key(|feedback| feedback.time);
         let mut said: HashMap<KeyId, Vec<(ContextMatch, Mark)>> = HashMap::new();
@@ -181,8 +193,8 @@ impl DryRun {
         }
         Self {
             from,
-            in_force: Side::new(engine, from, in_force),
-            proposed: proposed.map(|profiles| Side::new(engine, from, profiles)),
+            in_force: Side::new(in_force, from, counting),
+            proposed: proposed.map(|under| Side::new(under, from, Counting::No)),
             unheard: feedback.into(),
             said,
             first: None,
@@ -221,6 +233,7 @@ impl DryRun {
     pub fn finish(self) -> DryReport {
         let Self { from, in_force, proposed, first, last, events, .. } = self;
         let has_proposal = proposed.is_some();
+        let fleet_rates = in_force.replay.counted();
         let left_out = |side: Side| (side.alerts, side.replay.finish().alerts_left_out);
         let (mut old, old_left_out) = left_out(in_force);
         let (new, new_left_out) = proposed.map(left_out).unwrap_or_default();
@@ -245,7 +258,13 @@ impl DryRun {
             keys: count_by_key(&alerts, has_proposal),
             alerts,
             alerts_left_out: old_left_out + new_left_out,
+            fleet_rates,
         }
+    }
+
+    /// What was counted of the fleet's own rates so far; `None` when nothing is.
+    pub fn rates(&self) -> Option<&FleetRates> {
+        self.in_force.replay.rates()
     }
 }
 

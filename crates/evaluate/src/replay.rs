@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
+use tokenwatch_detect::{Engine, FleetRates, InFlight, KeyProfile, KeyState};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::context::RequestContext;
 use tokenwatch_model::event::UsageEvent;
@@ -22,6 +22,7 @@ use tokenwatch_model::time::{DAY, Timestamp};
 use tokenwatch_model::usage::{PriceSource, TokenUsage, UsageSource};
 
 mod case;
+mod counting;
 mod order;
 mod owners;
 mod report;
@@ -29,6 +30,8 @@ mod report;
 mod tests;
 
 use case::Case;
+use counting::Count;
+pub use counting::{Counted, Counting};
 pub use order::Reorder;
 use owners::{Member, Owners};
 pub use report::{Alert, AttackSummary, CaseReport, Counts, KeySummary, ReplayReport, kind_of};
@@ -53,6 +56,8 @@ pub struct Settings {
     pub unknown: KeyProfile,
     /// Whether there are labels; without them every request is the owner's.
     pub is_labelled: bool,
+    /// Whether the fleet's own rates are counted, and used.
+    pub counting: Counting,
 }
 
 /// A key's day.
@@ -118,6 +123,7 @@ pub struct Replay {
     alerts_left_out: u64,
     events: u64,
     last: Timestamp,
+    count: Count,
 }
 
 impl Replay {
@@ -129,6 +135,7 @@ impl Replay {
         attacks: Vec<SmolStr>,
     ) -> Self {
         Self {
+            count: Count::new(settings.counting, &engine),
             engine,
             score_from: settings.score_from,
             settings,
@@ -152,6 +159,9 @@ impl Replay {
         let score_from = *self.score_from.get_or_insert_with(|| {
             Timestamp(u64::from(now.day()).saturating_add(learn_days).saturating_mul(DAY))
         });
+        if now >= score_from {
+            self.count.turn(&mut self.engine);
+        }
         let id = event.request.key;
         let run = self.keys.entry(id).or_insert_with(|| {
             let profile = self.profiles.get(&id).unwrap_or(&self.settings.unknown).clone();
@@ -167,7 +177,7 @@ impl Replay {
         if is_refused {
             refuse(&mut event);
         }
-        let findings = self.engine.observe(&mut run.state, &run.profile, &event);
+        let findings = self.count.observe(&self.engine, &mut run.state, &run.profile, &event);
         self.owners.follow(&mut run.member, &event, &run.state);
         let met = Met { event: &event, offered, is_learning, is_refused };
         let alerts = run.count(&met, findings, beside.attack);
@@ -225,6 +235,16 @@ impl Replay {
     /// The events so far.
     pub const fn events(&self) -> u64 {
         self.events
+    }
+
+    /// What was counted of the fleet's own rates so far; `None` when nothing is.
+    pub fn rates(&self) -> Option<&FleetRates> {
+        self.count.rates()
+    }
+
+    /// The same as a report.
+    pub fn counted(&self) -> Option<Counted> {
+        self.count.report()
     }
 
     /// What came of it.

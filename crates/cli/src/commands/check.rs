@@ -12,7 +12,7 @@ use crate::alerts::Desk;
 use crate::config::Config;
 use crate::load::load;
 use crate::state::open_store;
-use crate::{Common, build, output};
+use crate::{Common, build, fleet_rates, output};
 
 /// `tokenwatch check …`
 #[derive(clap::Args)]
@@ -40,6 +40,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
             }
             errors.extend(build::server_tls(config).err().map(|error| format!("{error:#}")));
             errors.extend(build::address_tables(config).err().map(|error| format!("{error:#}")));
+            errors.extend(fleet_rates::tables(config).err().map(|error| format!("{error:#}")));
             if !config.server.listen.ip().is_loopback() && config.server.tls_certificate.is_none() {
                 warnings.push(format!("[server] listen {} is not loopback and TLS is off: keys cross the network in the clear unless something in front ends TLS", config.server.listen));
             }

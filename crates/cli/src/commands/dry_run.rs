@@ -2,6 +2,7 @@
 //! force. Reads the state directory as it is, beside a server that may be running, and changes nothing.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokenwatch_console::manage::Manager;
 use tokenwatch_detect::{Engine, FleetPriors};
-use tokenwatch_evaluate::dry::{DryAlert, DryReport, DryRun, Fires, KeyCounts, Mark, Profiles};
-use tokenwatch_evaluate::replay::Reorder;
+use tokenwatch_evaluate::dry::{DryAlert, DryReport, DryRun, Fires, KeyCounts, Mark, Profiles, Under};
+use tokenwatch_evaluate::replay::{Counted, Reorder};
 use tokenwatch_gateway::registry::KeyEntry;
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::event::UsageEvent;
@@ -26,7 +27,7 @@ use tokenwatch_store::{Archive, Filter, Store};
 use super::manager;
 use crate::load::load;
 use crate::state::open_store;
-use crate::{Common, build, output};
+use crate::{Common, build, fleet_rates, output};
 
 /// `tokenwatch dry-run …`
 #[derive(clap::Args)]
@@ -37,6 +38,13 @@ pub(crate) struct Args {
     /// Propose so many false alarms a year and key, 0.01 to 365; without it, the settings in force are run alone
     #[arg(long, value_name = "N", value_parser = super::policy_args::parse_false_alarms)]
     false_alarms_per_key_year: Option<f64>,
+    /// Propose the rates of honest newcomers that an earlier --write-fleet-rates counted
+    #[arg(long, value_name = "FILE")]
+    fleet_rates: Option<PathBuf>,
+    /// Count how often this fleet's honest newcomers come on all days that are kept, and write that to a file for
+    /// --fleet-rates here and fleet_rates in the configuration
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    write_fleet_rates: Option<PathBuf>,
     /// Only this key, by name or id
     #[arg(long)]
     key: Option<String>,
@@ -72,10 +80,20 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         .map(|row| row.feedback)
         .filter(|f| keys.names.contains_key(&f.key))
         .collect();
-    let engine = Arc::new(Engine::new(build::engine_config(&config), FleetPriors::shipped()));
-    let proposed = args.false_alarms_per_key_year.map(|rate| keys.proposed(rate));
-    let dry = DryRun::new(&engine, from, keys.in_force.clone(), proposed, feedback);
-    let (report, unreadable) = replay(&store, &keys, key, now, dry)?;
+    let in_force = fleet_rates::tables(&config)?;
+    let proposed = args.proposed(&keys, &in_force)?;
+    let under = |(tables, profiles): (FleetPriors, Profiles)| Under {
+        engine: Arc::new(Engine::new(build::engine_config(&config), tables)),
+        profiles,
+    };
+    let in_force = under((in_force, keys.in_force.clone()));
+    let counts = args.write_fleet_rates.is_some();
+    let mut dry = DryRun::new(from, in_force, proposed.map(under), feedback, counts);
+    let unreadable = replay(&store, &keys, key, now, &mut dry)?;
+    if let (Some(path), Some(rates)) = (&args.write_fleet_rates, dry.rates()) {
+        fleet_rates::write(path, rates)?;
+    }
+    let report = dry.finish();
     if unreadable > 0 {
         output::say(&format!(
             "warning: {} could not be read and were passed over",
@@ -89,6 +107,26 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
         output::line(&describe(&report, args));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// What is proposed: other rates, another budget, or both.
+    fn proposed(
+        &self,
+        keys: &Keys,
+        in_force: &FleetPriors,
+    ) -> anyhow::Result<Option<(FleetPriors, Profiles)>> {
+        if self.fleet_rates.is_none() && self.false_alarms_per_key_year.is_none() {
+            return Ok(None);
+        }
+        let tables = match &self.fleet_rates {
+            Some(path) => fleet_rates::read(path).context("--fleet-rates")?,
+            None => in_force.clone(),
+        };
+        let profiles =
+            self.false_alarms_per_key_year.map_or_else(|| keys.in_force.clone(), |rate| keys.proposed(rate));
+        Ok(Some((tables, profiles)))
+    }
 }
 
 /// The keys of a dry run.
@@ -127,14 +165,14 @@ impl Keys {
     }
 }
 
-/// Replays what is kept in the order of time; also how many files or rows could not be read.
+/// Replays what is kept in the order of time; how many files or rows could not be read.
 fn replay(
     store: &Store,
     keys: &Keys,
     key: Option<KeyId>,
     now: Timestamp,
-    mut dry: DryRun,
-) -> anyhow::Result<(DryReport, u64)> {
+    dry: &mut DryRun,
+) -> anyhow::Result<u64> {
     let filter = Filter { key, ..Filter::default() };
     let archive = Archive::new(&store.archive_dir());
     let records = archive
@@ -171,7 +209,7 @@ fn replay(
         see(event);
     }
     bar.finish_and_clear();
-    Ok((dry.finish(), unreadable))
+    Ok(unreadable)
 }
 
 /// A bar over hours of events, on standard error and only when that is a terminal.
@@ -203,7 +241,7 @@ fn describe(report: &DryReport, args: &Args) -> String {
                 .to_owned(),
         );
     }
-    parts.push(headline(report, args.false_alarms_per_key_year));
+    parts.push(headline(report, args));
     if !report.alerts.is_empty() {
         parts.push(alerts(&report.alerts));
         parts.push(keys(&report.keys, report.proposed.is_some()));
@@ -211,29 +249,47 @@ fn describe(report: &DryReport, args: &Args) -> String {
     if report.alerts_left_out > 0 {
         parts.push(format!("{} more are only counted", report.alerts_left_out));
     }
-    parts.push("Nothing was changed.".to_owned());
+    match (&report.fleet_rates, &args.write_fleet_rates) {
+        (Some(rates), Some(path)) => parts.push(counted(rates, path)),
+        _ => parts.push("Nothing was changed.".to_owned()),
+    }
     parts.join("\n\n")
 }
 
-fn headline(report: &DryReport, rate: Option<f64>) -> String {
+fn headline(report: &DryReport, args: &Args) -> String {
     let fired = |number: u64| match number {
         0 => "no alert would have fired".to_owned(),
         1 => "this 1 alert would have fired".to_owned(),
         n => format!("these {n} alerts would have fired"),
     };
-    match (rate, report.proposed) {
-        (Some(rate), Some(proposed)) => {
+    let budget = args.false_alarms_per_key_year.map(|rate| format!("{rate} false alarms a year and key"));
+    let rates = args.fleet_rates.as_ref().map(|path| format!("the rates of {}", path.display()));
+    let with: Vec<String> = budget.into_iter().chain(rates).collect();
+    match report.proposed {
+        Some(proposed) => {
             let of = |fires| report.alerts.iter().filter(|alert| alert.fires == fires).count();
             format!(
-                "With {rate} false alarms a year and key, {}; under the settings in force {} ({} added, {} gone).",
+                "With {}, {}; under the settings in force {} ({} added, {} gone).",
+                with.join(" and "),
                 fired(proposed),
                 report.in_force,
                 of(Fires::Added),
                 of(Fires::Gone)
             )
         }
-        _ => format!("Under the settings in force, {}.", fired(report.in_force)),
+        None => format!("Under the settings in force, {}.", fired(report.in_force)),
     }
+}
+
+/// What was counted, and what to do with it.
+fn counted(counted: &Counted, path: &Path) -> String {
+    let days = [counted.machine_key_days, counted.people_key_days];
+    let text = fleet_rates::describe(days, counted.newcomers, &counted.differences);
+    let file = path.display();
+    format!(
+        "This fleet's own rates, written to {file}: {text}\nWhat they change: tokenwatch dry-run --fleet-rates {file}. To judge \
+         by them: [detection] fleet_rates = \"{file}\" in the configuration, and restart."
+    )
 }
 
 fn alerts(alerts: &[DryAlert]) -> String {

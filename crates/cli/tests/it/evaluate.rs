@@ -284,6 +284,27 @@ fn wrong_lines_are_told_with_what_to_write() {
 }
 
 #[test]
+fn a_fleets_rates_are_counted_written_and_read_again() {
+    let place = Place::new();
+    place.ok(&["simulate", "data", "--keys", "4", "--theft", "none"]);
+    let events = place.path("data/events.jsonl").display().to_string();
+    let file = place.path("rates.json").display().to_string();
+    let replay = |more: &[&str]| {
+        place.ok(&[&["evaluate", "--events", &events, "--learn-days", "7", "--json"], more].concat()).json()
+    };
+    let counted = replay(&["--write-fleet-rates", &file]);
+    assert_eq!(counted["fleet_rates"]["used"], true, "{}", counted["fleet_rates"]);
+    let shipped = replay(&["--fleet-rates", "shipped"]);
+    assert_eq!(shipped["fleet_rates"], serde_json::Value::Null);
+    let read = replay(&["--fleet-rates", &file]);
+    assert_eq!(read["fleet_rates"], serde_json::Value::Null);
+    assert_eq!(read["overall"]["owner_requests"], counted["overall"]["owner_requests"]);
+    fs::write(&file, "[]").unwrap();
+    let wrong = place.run(&["evaluate", "--events", &events, "--fleet-rates", &file]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("holds no fleet rates"), "{wrong:?}");
+}
+
+#[test]
 fn events_can_not_be_mixed_with_a_fleet() {
     let place = Place::new();
     for option in ["--keys", "--calibration-keys", "--clean-keys"] {

@@ -184,3 +184,43 @@ fn a_dry_run_says_what_would_have_fired_beside_a_running_server() {
     );
     server.stop();
 }
+
+#[test]
+fn a_fleets_rates_are_counted_proposed_and_put_in_force() {
+    let mock = Mock::start();
+    let place = Place::with_config(&mock, "");
+    let stolen = stolen(&place, "search-prod");
+    let path = place.path("fleet-rates.json");
+    let file = path.to_str().unwrap();
+    let counted = place.ok(&["dry-run", "--write-fleet-rates", file, "--json"]).json();
+    let rates = &counted["fleet_rates"];
+    let days = rates["machine_key_days"].as_f64().unwrap() + rates["people_key_days"].as_f64().unwrap();
+    assert!(days > 2.0 && rates["used"] == false, "{rates}");
+    let told = place.ok(&["dry-run", "--write-fleet-rates", file]);
+    let next =
+        format!("What they change: tokenwatch dry-run --fleet-rates {file}. To judge by them: [detection]");
+    assert!(told.stdout.contains(&next), "{told:?}");
+    let proposed = place.ok(&["dry-run", "--fleet-rates", file]);
+    assert!(proposed.stdout.contains(&format!("With the rates of {file}, ")), "{proposed:?}");
+    place.configure(&place.config(&mock, &format!("[detection]\nfleet_rates = {file:?}\n")));
+    assert_eq!(place.ok(&["check"]).code, 0);
+    let server = place.serve();
+    assert!(server.log().contains("judging by this fleet's own rates"), "{}", server.log());
+    assert!(stolen.thief.iter().any(|request| is_taken_for_a_thief(&server, &stolen, request)));
+    stolen.assert_owner_is_served(&server);
+    server.stop();
+    // A server does not start with rates that it can not read.
+    for (text, says) in [("{}", "missing field `version`"), ("", "EOF while parsing")] {
+        std::fs::write(&path, text).unwrap();
+        let checked = place.run(&["check"]);
+        let wrong = format!("error: [detection] fleet_rates: {file} holds no fleet rates: {says}");
+        assert!(checked.code == 3 && checked.stdout.starts_with(&wrong), "{checked:?}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let checked = place.run(&["check"]);
+    assert!(
+        checked.stdout.contains("fleet_rates") && checked.stdout.contains("can not be read"),
+        "{checked:?}"
+    );
+    assert_eq!(place.run(&["serve"]).code, 1);
+}

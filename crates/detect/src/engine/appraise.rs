@@ -16,7 +16,6 @@ use crate::crowd::{Crowd, HALF, NETWORKS_MIN, NEWNESS_DAYS, Shared};
 use crate::features::{Features, actor_of};
 use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
-use crate::priors::PEOPLE;
 use crate::profile::KeyProfile;
 use crate::siblings::honest_factor;
 use crate::slot::{Slot, fact};
@@ -160,7 +159,7 @@ impl Engine {
         let content = slot.told.factors(&state.content);
         let kind = kind_nats(state, slot, novelty);
         let software = if novelty.has(dimension::FAMILY) {
-            software::nats(&slot.identity.family, people(state))
+            software::nats(&slot.identity.family, state.people())
         } else {
             0.0
         };
@@ -290,11 +289,6 @@ fn circulation(state: &KeyState, profile: &KeyProfile, slot: &Slot) -> f64 {
     leak.max(theft).max(alert)
 }
 
-/// How much a key is one that people hold.
-fn people(state: &KeyState) -> f64 {
-    state.churn.as_ref().map_or(0.3, |churn| churn.members().into_iter().skip(PEOPLE).sum())
-}
-
 /// Among newcomers from a kind of network new to the key, thieves are on Tor and VPN exits far more often than a
 /// service's own changes are; people use VPN exits themselves. The mean over benign newcomers is one. A network that is
 /// new to the key is weighed by its house as well.
@@ -303,7 +297,7 @@ fn kind_nats(state: &KeyState, slot: &Slot, novelty: Novelty) -> f64 {
     if !novelty.has(dimension::KIND) {
         return house;
     }
-    let people = people(state);
+    let people = state.people();
     // Shares of thieves, of a service's changes and of people's.
     let (thieves, machines, people_do) = match slot.identity.features.kind {
         NetworkKind::Tor => (0.03, 0.002, 0.004),

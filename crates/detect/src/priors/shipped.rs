@@ -161,5 +161,5 @@ pub(super) fn tables() -> FleetPriors {
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
-    FleetPriors { version: 4, cohorts, ways: ways() }
+    FleetPriors { version: 4, cohorts, ways: ways(), factors: None }
 }

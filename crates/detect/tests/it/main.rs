@@ -9,6 +9,7 @@ mod inside;
 mod invariants;
 mod newcomers;
 mod prowlers;
+mod rates;
 mod reasons;
 mod rules;
 mod siblings;

@@ -29,8 +29,8 @@ fn profiles(events: &[(UsageEvent, bool)], rate: f64) -> Profiles {
 
 fn run(events: &[(UsageEvent, bool)], proposed: Option<f64>, feedback: Vec<Feedback>) -> DryReport {
     let from = Tiny::new(3, 2, 1).start().plus(FROM_DAY * DAY + HOUR);
-    let proposed = proposed.map(|rate| profiles(events, rate));
-    let mut dry = DryRun::new(&Arc::new(Engine::default()), from, profiles(events, 0.25), proposed, feedback);
+    let under = |rate| Under { engine: Arc::new(Engine::default()), profiles: profiles(events, rate) };
+    let mut dry = DryRun::new(from, under(0.25), proposed.map(under), feedback, false);
     for (event, _) in events {
         dry.see(event.clone(), &event.request.key.to_string());
     }

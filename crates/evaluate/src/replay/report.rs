@@ -10,7 +10,7 @@ use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{SECOND, Timestamp};
 
 use super::case::Case;
-use super::{Day, KeyRun, Replay};
+use super::{Counted, Day, KeyRun, Replay};
 use crate::stats::{Share, Spread};
 
 /// Everything.
@@ -26,6 +26,8 @@ pub struct ReplayReport {
     pub last: Timestamp,
     /// Whether labels were given. Without them nothing is known to be a theft, and every alert counts as false.
     pub is_labelled: bool,
+    /// The fleet's own rates of honest newcomers; `null` when they were not counted.
+    pub fleet_rates: Option<Counted>,
     /// Scored days.
     pub overall: Counts,
     /// Per kind of theft: ids that differ only in a number at the end, such as `resale-1` and `resale-2`, are one kind.
@@ -239,6 +241,7 @@ impl Day {
 }
 
 pub(super) fn build(replay: Replay) -> ReplayReport {
+    let fleet_rates = replay.count.report();
     let Replay { settings, attacks, keys, alerts, alerts_left_out, events, last, score_from, .. } = replay;
     let mut runs: Vec<KeyRun> = keys.into_values().collect();
     runs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -262,6 +265,7 @@ pub(super) fn build(replay: Replay) -> ReplayReport {
         score_from: score_from.unwrap_or_default(),
         last,
         is_labelled: settings.is_labelled,
+        fleet_rates,
         overall: count(&runs),
         kinds,
         attacks: summaries,

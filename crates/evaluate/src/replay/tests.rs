@@ -9,12 +9,18 @@ use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::id::OwnerId;
 use tokenwatch_model::time::{DAY, HOUR};
 
-use super::{Beside, KeySummary, Replay, ReplayReport, Settings};
+use super::{Beside, Counting, KeySummary, Replay, ReplayReport, Settings};
 use crate::testing::Tiny;
 use crate::world::World as _;
 
 fn settings(learn_days: u32) -> Settings {
-    Settings { learn_days, score_from: None, unknown: KeyProfile::default(), is_labelled: true }
+    Settings {
+        learn_days,
+        score_from: None,
+        unknown: KeyProfile::default(),
+        is_labelled: true,
+        counting: Counting::No,
+    }
 }
 
 /// Key 0 with an attack that starts on day 8, and key 1 left alone.
@@ -180,4 +186,22 @@ proptest! {
             prop_assert!(case.thief_refused == 0 || reached, "{case:?}");
         }
     }
+}
+
+#[test]
+fn the_fleets_own_rates_are_counted_and_then_used() {
+    let with = |learn_days, counting| run(0, Settings { counting, ..settings(learn_days) });
+    assert_eq!(with(7, Counting::No).fleet_rates, None);
+    for (counting, used) in [(Counting::Only, false), (Counting::ThenUse, true)] {
+        let report = with(7, counting);
+        assert!(report.cases.iter().all(|case| case.found), "{counting:?}");
+        let counted = report.fleet_rates.unwrap();
+        assert_eq!(counted.used, used);
+        let days = counted.machine_key_days + counted.people_key_days;
+        // Two keys, without their first two days; until scoring begins, or to the end of day 10.
+        let expected = if used { 2.0 * 5.0 } else { 2.0 * 9.0 };
+        assert!((days - expected).abs() < 2.0, "{days} of {expected}");
+    }
+    let none = with(0, Counting::ThenUse).fleet_rates.unwrap();
+    assert_eq!((none.used, none.newcomers, none.machine_key_days), (true, 0.0, 0.0));
 }

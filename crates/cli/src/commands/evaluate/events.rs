@@ -17,7 +17,7 @@ use anyhow::ensure;
 use serde::Serialize;
 use tokenwatch_detect::{Engine, KeyProfile};
 use tokenwatch_evaluate::record::Lookup;
-use tokenwatch_evaluate::replay::{Beside, Replay, ReplayReport, Settings};
+use tokenwatch_evaluate::replay::{Beside, Counting, Replay, ReplayReport, Settings};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_network::Bundled;
 use tokenwatch_wire::price::PriceTable;
@@ -27,7 +27,7 @@ use stream::Stream;
 use truth::Truth;
 
 use super::parallel::bytes_bar;
-use crate::{Common, output};
+use crate::{Common, fleet_rates, output};
 
 /// Arguments about events of your own.
 #[derive(clap::Args)]
@@ -51,9 +51,50 @@ pub(super) struct EventsArgs {
     /// The time from which results count, such as 2026-03-08T00:00:00Z, instead of a number of days
     #[arg(long, value_name = "TIME", requires = "events")]
     score_from: Option<Timestamp>,
+    /// How often honest newcomers come: counted on the days that only teach, the shipped tables, or a file that
+    /// --write-fleet-rates wrote
+    #[arg(long, value_name = "counted|shipped|FILE", default_value = "counted", requires = "events")]
+    fleet_rates: Rates,
+    /// Write what was counted to a file, for --fleet-rates here or fleet_rates in the configuration of a gateway
+    #[arg(long, value_name = "FILE", requires = "events")]
+    write_fleet_rates: Option<PathBuf>,
     /// How late an event may come, by its own time, and still be put in its place, such as 10m
     #[arg(long, value_name = "SPAN", default_value = "10m", requires = "events", value_parser = super::span)]
     disorder: u64,
+}
+
+/// Whose rates of honest newcomers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rates {
+    Counted,
+    Shipped,
+    File(PathBuf),
+}
+
+impl std::str::FromStr for Rates {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "counted" => Self::Counted,
+            "shipped" => Self::Shipped,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+impl EventsArgs {
+    /// The engine to begin with, and what is done about the fleet's own rates.
+    fn engine(&self) -> anyhow::Result<(Engine, Counting)> {
+        let only = if self.write_fleet_rates.is_some() { Counting::Only } else { Counting::No };
+        Ok(match &self.fleet_rates {
+            // What was counted before is not counted on.
+            Rates::File(path) => (Engine::new(Default::default(), fleet_rates::read(path)?), only),
+            Rates::Shipped => (Engine::default(), only),
+            Rates::Counted if self.learn_days == 0 && self.score_from.is_none() => (Engine::default(), only),
+            Rates::Counted => (Engine::default(), Counting::ThenUse),
+        })
+    }
 }
 
 /// What was read.
@@ -94,14 +135,15 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
         None => Profiles::default(),
     };
     let truth = Truth::read(&args.truth)?;
+    let (engine, counting) = args.engine()?;
     let settings = Settings {
         learn_days: args.learn_days,
         score_from: args.score_from,
         unknown,
         is_labelled: !args.truth.is_empty(),
+        counting,
     };
-    let mut replay =
-        Replay::new(Arc::new(Engine::default()), settings, profiles.by_key, truth.attacks().to_vec());
+    let mut replay = Replay::new(Arc::new(engine), settings, profiles.by_key, truth.attacks().to_vec());
     let bundled = Bundled::new();
     let lookup = Lookup { addresses: &bundled, prices: PriceTable::bundled() };
     let bar = bytes_bar(&args.events);
@@ -136,6 +178,9 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
     );
     let unseen = profiles.names.into_iter().filter(|(key, _)| !replay.has_seen(*key));
     input.profiles_unseen = unseen.map(|(_, name)| name).collect();
+    if let (Some(path), Some(rates)) = (&args.write_fleet_rates, replay.rates()) {
+        fleet_rates::write(path, rates)?;
+    }
     let result = replay.finish();
     let output = Output { notes: notes::notes(&input, &result), input, result };
     output.notes.iter().for_each(|note| output::say(&format!("warning: {note}")));

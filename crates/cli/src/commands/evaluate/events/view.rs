@@ -1,11 +1,11 @@
 //! The result of a replay for a terminal: false alarms first.
 
-use tokenwatch_evaluate::replay::{Alert, AttackSummary, Counts, KeySummary, ReplayReport, kind_of};
+use tokenwatch_evaluate::replay::{Alert, AttackSummary, Counted, Counts, KeySummary, ReplayReport, kind_of};
 use tokenwatch_evaluate::stats::{Share, Spread};
 use tokenwatch_model::finding::Reason;
 
 use super::super::table::{pair, percent, seconds};
-use crate::output;
+use crate::{fleet_rates, output};
 
 /// Rows of a table that a person reads.
 const ROWS_MAX: usize = 30;
@@ -22,6 +22,7 @@ pub(super) fn tables(report: &ReplayReport) -> String {
         parts.extend(keys(&report.per_key));
     }
     parts.extend(alerts(report));
+    parts.extend(report.fleet_rates.as_ref().map(rates));
     parts.join("\n\n")
 }
 
@@ -30,6 +31,14 @@ fn headline(report: &ReplayReport) -> String {
         "{} events of {} keys until {}; results count from {} and after each key's first 24 hours",
         report.events, report.keys, report.last, report.score_from
     )
+}
+
+/// What was counted of the fleet's own rates.
+fn rates(counted: &Counted) -> String {
+    let days = [counted.machine_key_days, counted.people_key_days];
+    let used = if counted.used { "used once results count" } else { "not used" };
+    let text = fleet_rates::describe(days, counted.newcomers, &counted.differences);
+    format!("This fleet's own rates, {used}: {text}")
 }
 
 fn share(share: &Share) -> String {
