@@ -75,9 +75,9 @@ mod tests {
         let days = |rate| KeyProfile { false_alarms_per_year: rate, ..KeyProfile::default() }.alert_days();
         assert_eq!(days(0.25), 1_460.0);
         assert_eq!(days(1.0), 365.0);
-        assert_eq!(days(0.0), 1_460.0);
-        assert_eq!(days(f64::NAN), 1_460.0);
-        assert_eq!(days(-3.0), 1_460.0);
+        assert_eq!(days(0.0), 1_000.0);
+        assert_eq!(days(f64::NAN), 1_000.0);
+        assert_eq!(days(-3.0), 1_000.0);
         assert_eq!(days(1e9), 365.0 / 2_190.0);
     }
 }

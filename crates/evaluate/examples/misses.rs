@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokenwatch_detect::method::Layered;
-use tokenwatch_detect::{Engine, InFlight, KeyProfile, KeyState};
+use tokenwatch_detect::{Engine, FALSE_ALARMS_PER_YEAR, InFlight, KeyProfile, KeyState};
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan, seed_of, start_of};
 use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
@@ -72,7 +72,7 @@ impl Asked {
             seed: self.seed,
             keys: most * clients as u32,
             pace: 1.0,
-            false_alarms_per_year: 0.25,
+            false_alarms_per_year: FALSE_ALARMS_PER_YEAR,
             is_declared: true,
             theft_requests_max: 2_000,
         })

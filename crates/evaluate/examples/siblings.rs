@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use tokenwatch_detect::FALSE_ALARMS_PER_YEAR;
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, seed_of, start_of};
 use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
@@ -114,7 +115,7 @@ fn main() {
             seed,
             keys,
             pace,
-            false_alarms_per_year: 0.25,
+            false_alarms_per_year: FALSE_ALARMS_PER_YEAR,
             is_declared: true,
             theft_requests_max: 20,
         };

@@ -81,15 +81,15 @@ impl Workload {
     }
 }
 
-/// False alarms a year that an owner who said nothing accepts on a key: one in four years.
-pub const FALSE_ALARMS_PER_YEAR: f64 = 0.25;
+/// False alarms a year that an owner who said nothing accepts on a key: one in a thousand days.
+pub const FALSE_ALARMS_PER_YEAR: f64 = 0.365;
 /// Fewest false alarms a year that may be set on a key: one in a century. With fewer, nothing would be found.
 pub const FALSE_ALARMS_PER_YEAR_MIN: f64 = 0.01;
 /// Most: one a day.
 pub const FALSE_ALARMS_PER_YEAR_MAX: f64 = 365.0;
 /// What a false-alarm budget must be, for people.
 pub const FALSE_ALARMS_BOUNDS: &str =
-    "must be 0.01 (one in a hundred years) to 365 (one a day); 0.25 is the default, one in four years";
+    "must be 0.01 (one in a hundred years) to 365 (one a day); 0.365 is the default, one in a thousand days";
 
 /// Whether a number can be a key's false-alarm budget.
 pub fn is_false_alarm_budget(rate: f64) -> bool {

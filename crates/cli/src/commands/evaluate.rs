@@ -82,7 +82,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {
     let per_year = args.false_alarms_per_key_year;
     ensure!(
         per_year.is_finite() && per_year > 0.0,
-        "--false-alarms-per-key-year: a number above 0, such as 0.25"
+        "--false-alarms-per-key-year: a number above 0, such as 0.365"
     );
     if !args.events.events.is_empty() {
         events::run(common, &args.events, per_year)?;

@@ -353,7 +353,7 @@ fn show(common: &Common, manager: &Manager, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `0.25 a year, the default: an alert is rarer than once in 1,460 days`.
+/// `0.365 a year, the default: an alert is rarer than once in 1,000 days`.
 fn describe_budget(budget: &AlarmBudget, owner: Option<&Owner>, loaded: Option<&Loaded>) -> String {
     let from = match (budget.set_by, owner, loaded) {
         (SetBy::Key, ..) => "set on the key".to_owned(),

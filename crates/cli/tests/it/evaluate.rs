@@ -48,7 +48,7 @@ fn a_contest_does_not_depend_on_threads() {
     let layered = &one["methods"][0];
     assert_eq!(layered["method"], "layered");
     let nominal = &layered["points"][0];
-    assert_eq!((&nominal["point"], &nominal["threshold"]), (&"nominal".into(), &1460.0.into()));
+    assert_eq!((&nominal["point"], &nominal["threshold"]), (&"nominal".into(), &1000.0.into()));
     let found = |name: &str| {
         let attacks = nominal["attacks"].as_array().unwrap();
         attacks.iter().find(|attack| attack["attack"] == name).unwrap()["recall"]["value"].as_f64().unwrap()
@@ -72,7 +72,10 @@ fn wrong_names_are_answered_with_the_right_ones() {
     for (args, want) in [
         (["--methods", "magic"], "--methods: there is no \"magic\"; there are all, layered, static_limits"),
         (["--attacks", "magic"], "--attacks: there is no \"magic\"; there are all, burst-resale, "),
-        (["--false-alarms-per-key-year", "0"], "--false-alarms-per-key-year: a number above 0, such as 0.25"),
+        (
+            ["--false-alarms-per-key-year", "0"],
+            "--false-alarms-per-key-year: a number above 0, such as 0.365",
+        ),
         (["--rates", "1.5"], "--rates: false alarms per key-day between 0 and 1, such as 0.001"),
     ] {
         let answer = place.run(&["evaluate", "--keys", "4", args[0], args[1]]);
@@ -295,9 +298,9 @@ fn a_fleets_rates_are_counted_written_and_read_again() {
     let counted = replay(&["--write-fleet-rates", &file]);
     assert_eq!(counted["fleet_rates"]["used"], true, "{}", counted["fleet_rates"]);
     let shipped = replay(&["--fleet-rates", "shipped"]);
-    assert_eq!(shipped["fleet_rates"], serde_json::Value::Null);
+    assert_eq!(shipped["fleet_rates"], Value::Null);
     let read = replay(&["--fleet-rates", &file]);
-    assert_eq!(read["fleet_rates"], serde_json::Value::Null);
+    assert_eq!(read["fleet_rates"], Value::Null);
     assert_eq!(read["overall"]["owner_requests"], counted["overall"]["owner_requests"]);
     fs::write(&file, "[]").unwrap();
     let wrong = place.run(&["evaluate", "--events", &events, "--fleet-rates", &file]);

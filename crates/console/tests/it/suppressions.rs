@@ -98,7 +98,7 @@ fn a_key_says_who_set_its_false_alarm_budget() {
         let shown = server.ask(Role::Viewer, "GET", "/api/v1/keys/search-prod", None).expect(200).json();
         assert_eq!(shown["alarm_budget"], budget);
     };
-    check(json!({ "false_alarms_per_year": 0.25, "alert_days": 1460.0, "set_by": "default" }));
+    check(json!({ "false_alarms_per_year": 0.365, "alert_days": 1000.0, "set_by": "default" }));
     let edit = |path: &str, body| server.ask(Role::Admin, "PATCH", path, Some(body));
     let owners = json!({ "defaults": { "false_alarms_per_year": 0.5 } });
     edit("/api/v1/owners/search-team", owners).expect(200);

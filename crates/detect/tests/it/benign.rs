@@ -235,7 +235,7 @@ const KEYS: u64 = 100;
 
 #[test]
 fn false_alarms_stay_within_the_budget() {
-    // The default budget is one false alarm in 1,460 days: 0.07 % of key-days. The bound leaves room for
+    // The default budget is one false alarm in 1,000 days: 0.1 % of key-days. The bound leaves room for
     // the luck of 6,000 key-days.
     // The third fleet changes three times as often as the tables assume: the promise must hold.
     for (seed, declared, pace) in [(1, true, 1), (2, false, 1), (3, false, 3)] {
