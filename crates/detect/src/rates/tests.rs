@@ -1,3 +1,5 @@
+//! Factors from counts: what keeps the shipped rates, what is learned and shared, and files that are wrong.
+
 use proptest::prelude::*;
 
 use super::*;
