@@ -71,9 +71,15 @@ pub(crate) fn describe(key_days: [f64; 2], newcomers: f64, differences: &[Differ
 
 /// What is new about a newcomer, in words.
 fn what(row: &Difference) -> String {
+    let software = match row.client {
+        "new_version" => Some("new version of software"),
+        "new_tls" => Some("new TLS print"),
+        "new_family" => Some("new software"),
+        _ => None,
+    };
     let new = [
         (row.source != "known").then(|| row.source.replace('_', " ")),
-        (row.client != "known").then(|| format!("{} of software", row.client.replace('_', " "))),
+        software.map(str::to_owned),
         (row.usage == "new").then(|| "new model or endpoint".to_owned()),
         (row.template == "new").then(|| "new prompt".to_owned()),
     ];

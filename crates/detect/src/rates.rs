@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::math::ln;
 use crate::priors::{CLIENTS, Levels, SOURCES, TEMPLATES};
 
 /// Keys of machines, and keys that people hold.
@@ -293,7 +294,7 @@ impl FleetRates {
         drawn(same, &|at| at == of)
     }
 
-    /// Types in which the fleet differs, by how many newcomers that makes; the largest first.
+    /// Types of newcomer, those first whose rates differ most, and among alike ones those of which most came or stayed away.
     pub fn differences(&self) -> Vec<Difference> {
         let factors = self.factors();
         let mut rows: Vec<Difference> = (0..CELLS * GROUPS)
@@ -313,8 +314,9 @@ impl FleetRates {
             })
             .filter(|row| row.met > 0.0 || row.expected > 0.0)
             .collect();
+        let differs = |row: &Difference| ln(row.factor).abs();
         let weight = |row: &Difference| (row.met - row.expected).abs();
-        rows.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+        rows.sort_by(|a, b| differs(b).total_cmp(&differs(a)).then(weight(b).total_cmp(&weight(a))));
         rows
     }
 }
