@@ -272,7 +272,7 @@ impl FleetRates {
     }
 
     /// From all sources over like ones to the one. How software and prompts go together is a habit of the fleet's, wherever
-    /// its newcomers come from; of places from which few came its root is believed.
+    /// its newcomers come from: where few came, the square root of that factor is where it begins.
     fn factor(&self, of: Place, group: usize) -> f64 {
         if !is_newcomer(of) {
             return 1.0;
