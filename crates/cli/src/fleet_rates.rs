@@ -32,8 +32,16 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<FleetPriors> {
     FleetPriors::shipped().with_rates(&rates).with_context(|| path.display().to_string())
 }
 
-/// Writes them in one step: a server that reads the file finds the old or the new rates.
+/// Writes them in one step: a server that reads the file finds the old or the new rates. Where nothing could be counted
+/// nothing is written, and that is said.
 pub(crate) fn write(path: &Path, rates: &FleetRates) -> anyhow::Result<()> {
+    if rates.key_days().iter().sum::<f64>() <= 0.0 {
+        output::say(&format!(
+            "warning: no day could be counted, because a key counts from its third day on: {} was not written",
+            path.display()
+        ));
+        return Ok(());
+    }
     let text = serde_json::to_string_pretty(rates).context("the fleet rates")?;
     let unfinished = path.with_extension("tmp");
     std::fs::write(&unfinished, text + "\n")

@@ -250,7 +250,9 @@ fn describe(report: &DryReport, args: &Args) -> String {
         parts.push(format!("{} more are only counted", report.alerts_left_out));
     }
     match (&report.fleet_rates, &args.write_fleet_rates) {
-        (Some(rates), Some(path)) => parts.push(counted(rates, path)),
+        (Some(rates), Some(path)) if rates.machine_key_days + rates.people_key_days > 0.0 => {
+            parts.push(counted(rates, path));
+        }
         _ => parts.push("Nothing was changed.".to_owned()),
     }
     parts.join("\n\n")

@@ -192,6 +192,9 @@ fn a_fleets_rates_are_counted_proposed_and_put_in_force() {
     let stolen = stolen(&place, "search-prod");
     let path = place.path("fleet-rates.json");
     let file = path.to_str().unwrap();
+    let none = Place::new().ok(&["dry-run", "--write-fleet-rates", file]);
+    assert!(none.stderr.contains("no day could be counted") && none.stdout.contains("Nothing was changed."));
+    assert!(!path.exists());
     let counted = place.ok(&["dry-run", "--write-fleet-rates", file, "--json"]).json();
     let rates = &counted["fleet_rates"];
     let days = rates["machine_key_days"].as_f64().unwrap() + rates["people_key_days"].as_f64().unwrap();
