@@ -16,6 +16,7 @@ use crate::engine::Prompts;
 use crate::features::Features;
 use crate::known::{Novelty, dimension};
 use crate::math::{exp, ln, print};
+use crate::powers;
 use crate::sizes;
 
 /// Kinds of reconnaissance, as bits.
@@ -460,22 +461,32 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// The bounded sum. For a thief in disguise it is no evidence to be like the key, only to be unlike it. That is
-    /// no likelihood ratio of one law, so its mean on honest newcomers may exceed one; the realised rates of false
-    /// alarms, not this arithmetic, say that the budget holds.
+    /// What each counts for beside the others, against a thief who shows himself or one in disguise. That is no
+    /// likelihood ratio of one law, so its mean on honest newcomers may exceed one; the realised rates of false alarms,
+    /// not this arithmetic, say that the budget holds.
+    pub(crate) fn weighed(&self, disguised: bool) -> Self {
+        let powers = if disguised { powers::DISGUISED } else { powers::OPEN };
+        Self {
+            prompt: powers.prompt.of(self.prompt),
+            model: powers.like_the_key.of(self.model),
+            error: powers.like_the_key.of(self.error),
+            size: powers.size.of(self.size),
+            price: powers.like_the_key.of(self.price),
+            hours: powers.hours.of(self.hours),
+            volume: powers.volume.of(if disguised { quiet_nats(self.volume) } else { self.volume }),
+            ..*self
+        }
+    }
+
+    /// The sum of what is weighed already.
+    pub(crate) const fn sum(&self) -> f64 {
+        let Self { prompt, repeat, model, error, size, price, hours, volume, at_once, recon } = *self;
+        prompt + repeat + model + error + size + price + hours + volume + at_once + recon
+    }
+
+    /// The bounded sum.
     pub(crate) fn total(&self, disguised: bool) -> f64 {
-        let alike = |nats: f64| if disguised { nats.max(0.0) } else { nats };
-        let sum = self.prompt
-            + self.repeat
-            + alike(self.model)
-            + alike(self.error)
-            + alike(self.size)
-            + alike(self.price)
-            + alike(self.hours)
-            + if disguised { quiet_nats(self.volume) } else { self.volume }
-            + self.at_once
-            + self.recon;
-        sum.clamp(TOTAL.0, TOTAL.1)
+        self.weighed(disguised).sum().clamp(TOTAL.0, TOTAL.1)
     }
 }
 

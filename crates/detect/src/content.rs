@@ -14,6 +14,7 @@ use tokenwatch_model::outcome::Outcome;
 use tokenwatch_model::phrase::PhraseClass;
 
 use crate::math::{exp, ln, scramble};
+use crate::powers;
 
 #[cfg(test)]
 mod tests;
@@ -346,10 +347,20 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// The bounded sum. For a thief in disguise it is no evidence to ask about the same things as the key.
+    /// What each counts for beside the others, against a thief who shows himself or one in disguise.
+    pub(crate) fn weighed(&self, disguised: bool) -> Self {
+        let powers = if disguised { powers::DISGUISED } else { powers::OPEN };
+        Self {
+            topic: powers.like_the_key.of(self.topic),
+            phrases: powers::PHRASES.of(self.phrases),
+            ..*self
+        }
+    }
+
+    /// The bounded sum.
     pub(crate) fn total(&self, disguised: bool) -> f64 {
-        let topic = if disguised { self.topic.max(0.0) } else { self.topic };
-        (topic + self.phrases).clamp(-ln(FACTOR_MAX), ln(FACTOR_MAX))
+        let weighed = self.weighed(disguised);
+        (weighed.topic + weighed.phrases).clamp(-ln(FACTOR_MAX), ln(FACTOR_MAX))
     }
 
     /// The words for the classes that were matched.

@@ -8,7 +8,7 @@ mod volume;
 
 use tokenwatch_model::time::Timestamp;
 
-pub(crate) use appraise::{Appraisal, Weight, is_newcomer};
+pub(crate) use appraise::{Appraisal, Weight, house_nats, is_newcomer};
 
 use crate::churn::Churn;
 use crate::config::Config;

@@ -50,6 +50,7 @@ mod inside;
 mod known;
 mod math;
 pub mod method;
+mod powers;
 mod priors;
 mod profile;
 mod prowlers;

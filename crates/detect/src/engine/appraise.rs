@@ -16,6 +16,7 @@ use crate::crowd::{Crowd, HALF, NETWORKS_MIN, NEWNESS_DAYS, Shared};
 use crate::features::{Features, actor_of};
 use crate::known::{Novelty, dimension};
 use crate::math::{exp, fade, ln};
+use crate::powers;
 use crate::profile::KeyProfile;
 use crate::siblings::honest_factor;
 use crate::slot::{Slot, fact};
@@ -159,7 +160,7 @@ impl Engine {
         let content = slot.told.factors(&state.content);
         let kind = kind_nats(state, slot, novelty);
         let software = if novelty.has(dimension::FAMILY) {
-            software::nats(&slot.identity.family, state.people())
+            powers::SOFTWARE.of(software::nats(&slot.identity.family, state.people()))
         } else {
             0.0
         };
@@ -293,7 +294,7 @@ fn circulation(state: &KeyState, profile: &KeyProfile, slot: &Slot) -> f64 {
 /// service's own changes are; people use VPN exits themselves. The mean over benign newcomers is one. A network that is
 /// new to the key is weighed by its house as well.
 fn kind_nats(state: &KeyState, slot: &Slot, novelty: Novelty) -> f64 {
-    let house = if novelty.has(dimension::NETWORK) { standing::nats(&slot.identity.features) } else { 0.0 };
+    let house = house_nats(slot, novelty);
     if !novelty.has(dimension::KIND) {
         return house;
     }
@@ -304,5 +305,13 @@ fn kind_nats(state: &KeyState, slot: &Slot, novelty: Novelty) -> f64 {
         NetworkKind::Vpn => (0.36, 0.120, 0.600),
         _ => (0.61, 0.878, 0.396),
     };
-    house + ln(thieves / ((1.0 - people) * machines + people * people_do))
+    house + powers::ORIGIN.of(ln(thieves / ((1.0 - people) * machines + people * people_do)))
+}
+
+/// What the house counts for that a newcomer from a new network calls from.
+pub(crate) fn house_nats(slot: &Slot, novelty: Novelty) -> f64 {
+    if !novelty.has(dimension::NETWORK) {
+        return 0.0;
+    }
+    powers::ORIGIN.of(standing::nats(&slot.identity.features))
 }

@@ -8,14 +8,12 @@ use crate::slot::{Slot, fact};
 
 /// Says what somebody does; `nats` is what all of that counts for in the end.
 pub(super) fn say(reasons: &mut Reasons, slot: &Slot, weight: &Weight, nats: f64) {
-    let Weight { factors, content, .. } = weight;
-    say_prompts(reasons, slot, factors);
-    say_manners(reasons, slot, factors);
-    say_content(reasons, content);
-    let Factors { prompt, repeat, model, error, size, price, hours, volume, at_once, recon } = *factors;
-    let sum = prompt + repeat + model + error + size + price + hours + volume + at_once + recon;
-    let bounded = factors.total(false) + content.total(false);
-    let cut = bounded - (sum + content.topic + content.phrases);
+    let (factors, content) = (weight.factors.weighed(false), weight.content.weighed(false));
+    say_prompts(reasons, slot, &factors);
+    say_manners(reasons, slot, &factors);
+    say_content(reasons, &content);
+    let bounded = weight.factors.total(false) + weight.content.total(false);
+    let cut = bounded - (factors.sum() + content.topic + content.phrases);
     reasons.say(cut, || {
         let whom = if cut < 0.0 { "against" } else { "for" };
         format!("what it does counts for no more than so much {whom} it")

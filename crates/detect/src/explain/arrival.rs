@@ -7,7 +7,7 @@ use tokenwatch_model::network::NetworkKind;
 
 use super::days;
 use super::reasons::Reasons;
-use crate::engine::{Appraisal, Rates};
+use crate::engine::{Appraisal, Rates, house_nats};
 use crate::known::{Novelty, dimension};
 use crate::math::ln;
 use crate::priors::Levels;
@@ -44,7 +44,7 @@ pub(super) fn say(reasons: &mut Reasons, appraisal: &Appraisal, rates: &Rates<'_
         "another newcomer was found on this key in the last days, or the key is public".to_owned()
     });
     let features = &slot.identity.features;
-    let house = if novelty.has(dimension::NETWORK) { standing::nats(features) } else { 0.0 };
+    let house = house_nats(slot, *novelty);
     reasons.say(house, || standing::describe(features));
     reasons.say(weight.kind - house, || kind_words(features.kind, weight.kind - house));
     reasons.say(weight.software, || software::describe(weight.software).to_owned());

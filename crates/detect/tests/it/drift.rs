@@ -29,9 +29,12 @@ fn stranger(usual: &Call) -> Call {
     }
 }
 
+/// A house that honest workloads use too.
+const HOUSE: Place = Place { block: 0x63_0000, asn: 16_276, country: "FR", kind: NetworkKind::Hosting };
+
 /// A stranger with the owner's software.
 fn guest(usual: &Call) -> Call {
-    Call { agent: usual.agent.clone(), ..stranger(usual) }
+    Call { agent: usual.agent.clone(), place: HOUSE, ..stranger(usual) }
 }
 
 /// Somebody with the owner's software, model and prompts on a new machine of the owner's own cloud.
@@ -112,7 +115,7 @@ fn a_stranger_who_is_noticed_teaches_nothing_for_a_week_and_belongs_to_the_key_u
         assert!(after.knows(&next), "{seed}");
         assert!(after.outcome.alerts.is_empty() && after.outcome.owner_refused == 0, "{seed}");
         // An answer that comes late still counts: it is refused from then on, and its owner is not.
-        let context = ContextMatch { asn: Some(RENTED.asn), ..ContextMatch::default() };
+        let context = ContextMatch { asn: Some(HOUSE.asn), ..ContextMatch::default() };
         say(&mut after, FIRST + 60, context, Says::Theft);
         assert_eq!(after.pass(FIRST + 60, Mode::Enforce, By::Stranger, &next), Decision::Refuse, "{seed}");
     }
