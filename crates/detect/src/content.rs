@@ -350,11 +350,7 @@ impl Factors {
     /// What each counts for beside the others, against a thief who shows himself or one in disguise.
     pub(crate) fn weighed(&self, disguised: bool) -> Self {
         let powers = if disguised { powers::DISGUISED } else { powers::OPEN };
-        Self {
-            topic: powers.like_the_key.of(self.topic),
-            phrases: powers::PHRASES.of(self.phrases),
-            ..*self
-        }
+        Self { topic: powers.like_the_key.of(self.topic), phrases: powers::PHRASES.of(self.phrases), ..*self }
     }
 
     /// The bounded sum.

@@ -267,6 +267,7 @@ fn attack_table(report: &Report, point: &PointReport) -> String {
     let headings = [
         "theft",
         "found",
+        "of keys in use before",
         "requests until found, median / 90 %",
         "seconds",
         "dollars",
@@ -284,6 +285,7 @@ fn attack_table(report: &Report, point: &PointReport) -> String {
         vec![
             format!("{}{control}", escape(attack.attack)),
             estimate(&attack.recall),
+            format!("{} of {}", attack.in_use.count, attack.in_use.of),
             pair(&attack.requests, 0),
             pair(&attack.seconds, 0),
             pair(&attack.dollars, 2),

@@ -167,6 +167,9 @@ pub struct AttackReport {
     pub found: u64,
     /// Share found, with an interval over clients.
     pub recall: Estimate,
+    /// Found of those of keys that were in use before: for a day at least, with thirty requests. Whoever comes to a
+    /// younger key may be the one who defines it.
+    pub in_use: Share,
     /// The thief's requests until it was found, of those found.
     pub requests: Spread,
     /// Seconds from its first request.

@@ -25,6 +25,10 @@ pub use trace::Trace;
 use trajectory::Recorder;
 pub use trajectory::{Detection, Step, Trajectory};
 
+/// A key is in use from so long after its first request on, with so many requests by then.
+const IN_USE: u64 = DAY;
+const IN_USE_REQUESTS: usize = 30;
+
 /// A method that takes part.
 pub struct Contestant {
     /// The method, trained if it needs that.
@@ -111,7 +115,7 @@ struct Branch {
 
 enum What {
     /// These events of a thief are mixed into the clean ones.
-    Theft { attack: usize, events: Vec<UsageEvent>, is_owner_silent: bool },
+    Theft { attack: usize, events: Vec<UsageEvent>, is_owner_silent: bool, in_use: bool },
     /// These events replace the clean ones.
     Change { change: usize, events: Vec<UsageEvent>, until: Timestamp },
 }
@@ -191,7 +195,10 @@ impl Trial<'_> {
         if owner_silent_days > 0 && from == 0 {
             return None;
         }
-        Some(Branch { from, what: What::Theft { attack, events, is_owner_silent: owner_silent_days > 0 } })
+        let born = clean.first().map_or(known, |event| event.request.time);
+        let in_use = from >= IN_USE_REQUESTS && known.since(born) >= IN_USE;
+        let what = What::Theft { attack, events, is_owner_silent: owner_silent_days > 0, in_use };
+        Some(Branch { from, what })
     }
 
     fn change(
@@ -248,12 +255,12 @@ impl Trial<'_> {
             let Some(branch) = branch else { break };
             let rest = clean.get(branch.from..).unwrap_or_default();
             match &branch.what {
-                What::Theft { attack, events, is_owner_silent } => {
+                What::Theft { attack, events, is_owner_silent, in_use } => {
                     let rest = if *is_owner_silent { &[] } else { rest };
                     let day =
                         events.first().map_or(0, |event| event.request.time.day().wrapping_sub(first_day));
                     let already = trial.days.get(day as usize).copied().unwrap_or(0.0);
-                    let recorder = Recorder::new(*attack, events, already, thresholds);
+                    let recorder = Recorder::new(*attack, events, already, *in_use, thresholds);
                     trial.thefts.push(follow(watch.fork(), recorder, refusals.clone(), events, rest));
                 }
                 What::Change { change, events, until } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{AttackReport, ChangeReport, DelayCurve, GroupReport, Part, alarms};
 use crate::plan::Options;
-use crate::stats::{Spread, by_client};
+use crate::stats::{Share, Spread, by_client};
 use crate::trial::{Detection, KeyTrial, MethodTrial, Trajectory};
 use crate::world::{Attack, Change, Group, World, WorldKey};
 
@@ -202,6 +202,8 @@ impl Found<'_> {
             let thefts = self.thefts.iter().flatten().filter(|(theft, _)| theft.attack == place);
             let thefts: Vec<&(&Trajectory, Option<Detection>)> = thefts.collect();
             let found = || thefts.iter().filter_map(|(_, found)| found.as_ref());
+            let in_use = || thefts.iter().filter(|(theft, _)| theft.in_use);
+            let found_in_use = in_use().filter(|(_, found)| found.is_some()).count();
             let gone: f64 = thefts.iter().map(|(theft, found)| theft.gone(found.as_ref())).sum();
             let refused = |theft: &Trajectory| theft.owner_refused.get(index).copied().unwrap_or(0);
             Some(AttackReport {
@@ -209,6 +211,7 @@ impl Found<'_> {
                 thefts: thefts.len() as u64,
                 found: found().count() as u64,
                 recall,
+                in_use: Share::new(found_in_use as u64, in_use().count() as u64),
                 requests: Spread::of(found().map(|found| found.requests as f64).collect()),
                 seconds: Spread::of(found().map(|found| found.seconds).collect()),
                 dollars: Spread::of(found().map(|found| found.spent.dollars()).collect()),

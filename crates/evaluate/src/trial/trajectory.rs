@@ -40,6 +40,8 @@ pub struct Trajectory {
     pub attack: usize,
     /// Highest clean score of the day before the theft began: an alarm that stood already tells nobody anything.
     pub already: f64,
+    /// Whether the key was in use before: for a day at least, with thirty requests.
+    pub in_use: bool,
     /// Rising scores of the whole theft.
     steps: Vec<Step>,
     /// Rising scores from the next day on, when an alarm may sound anew.
@@ -122,11 +124,18 @@ pub(super) struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// Of a theft with these events.
-    pub(super) fn new(attack: usize, theft: &[UsageEvent], already: f64, thresholds: &'a [f64]) -> Self {
+    pub(super) fn new(
+        attack: usize,
+        theft: &[UsageEvent],
+        already: f64,
+        in_use: bool,
+        thresholds: &'a [f64],
+    ) -> Self {
         let first = theft.first().map_or(Timestamp::default(), |event| event.request.time);
         let trajectory = Trajectory {
             attack,
             already,
+            in_use,
             steps: Vec::new(),
             later: Vec::new(),
             requests: 0,
@@ -179,7 +188,7 @@ mod tests {
     /// Scores of thief and owner events, one a minute, a dollar each, from ten minutes before midnight.
     fn record(scores: &[(bool, f64, f64)], already: f64, thresholds: &[f64]) -> Trajectory {
         let start = Timestamp::from_seconds(86_400 - 600);
-        let mut recorder = Recorder::new(0, &[event(1, start)], already, thresholds);
+        let mut recorder = Recorder::new(0, &[event(1, start)], already, true, thresholds);
         let mut refusals = Refusals::ByScore(thresholds);
         for (minute, &(is_thief, before, after)) in scores.iter().enumerate() {
             let mut event = event(1, start.plus(minute as u64 * 60 * SECOND));

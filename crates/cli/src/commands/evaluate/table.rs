@@ -155,6 +155,7 @@ fn attacks(method: &MethodReport) -> Option<String> {
             attack.attack.to_owned(),
             format!("{} of {}", attack.found, attack.thefts),
             estimate(&attack.recall),
+            format!("{} of {}", attack.in_use.count, attack.in_use.of),
             pair(&attack.requests, |n| format!("{n:.0}")),
             pair(&attack.seconds, seconds),
             pair(&attack.dollars, |dollars| format!("${dollars:.2}")),
@@ -163,9 +164,19 @@ fn attacks(method: &MethodReport) -> Option<String> {
         ]
     };
     let rows: Vec<Vec<String>> = point.attacks.iter().map(row).collect();
-    let headings = ["THEFT", "FOUND", "SHARE", "REQUESTS", "TIME", "SPENT", "SPEND GONE", "OWNER REFUSED"];
+    let headings = [
+        "THEFT",
+        "FOUND",
+        "SHARE",
+        "KEYS IN USE",
+        "REQUESTS",
+        "TIME",
+        "SPENT",
+        "SPEND GONE",
+        "OWNER REFUSED",
+    ];
     Some(format!(
-        "{}, set for {}; requests, time and spend until found: median / 90 % point\n{}",
+        "{}, set for {}; keys in use for a day before; requests, time and spend until found: median / 90 % point\n{}",
         method.method,
         point_name(point),
         output::table(&headings, &rows)
