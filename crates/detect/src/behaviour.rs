@@ -468,6 +468,7 @@ impl Factors {
         let powers = if disguised { powers::DISGUISED } else { powers::OPEN };
         Self {
             prompt: powers.prompt.of(self.prompt),
+            repeat: powers.repeat.of(self.repeat),
             model: powers.like_the_key.of(self.model),
             error: powers.like_the_key.of(self.error),
             size: powers.size.of(self.size),

@@ -30,6 +30,7 @@ impl Power {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Powers {
     pub(crate) prompt: Power,
+    pub(crate) repeat: Power,
     pub(crate) size: Power,
     pub(crate) hours: Power,
     pub(crate) volume: Power,
@@ -40,17 +41,20 @@ pub(crate) struct Powers {
 /// Against thieves who do not hide.
 pub(crate) const OPEN: Powers = Powers {
     prompt: Power { thief: 0.5, owner: 0.5 },
+    repeat: Power::ONE,
     size: Power { thief: 1.75, owner: 1.5 },
     hours: Power { thief: 1.5, owner: 1.25 },
     volume: Power { thief: 1.5, owner: 1.0 },
     like_the_key: Power::ONE,
 };
 
-/// Against thieves in disguise: it is no evidence to be like the key, only to be unlike it.
+/// Against thieves in disguise: it is no evidence to be like the key, only to be unlike it. To ask the same again and
+/// again is like nobody's key.
 pub(crate) const DISGUISED: Powers = Powers {
     prompt: Power { thief: 0.5, owner: 0.0 },
+    repeat: Power { thief: 1.5, owner: 1.2 },
     size: Power::ONLY_THIEF,
-    hours: Power { thief: 1.5, owner: 0.0 },
+    hours: Power { thief: 1.75, owner: 0.0 },
     volume: Power { thief: 0.65, owner: 1.0 },
     like_the_key: Power::ONLY_THIEF,
 };
@@ -74,7 +78,7 @@ mod tests {
 
     #[test]
     fn to_be_like_the_key_never_speaks_for_who_may_be_in_disguise() {
-        let Powers { prompt, size, hours, volume: _, like_the_key } = DISGUISED;
+        let Powers { prompt, size, hours, like_the_key, repeat: _, volume: _ } = DISGUISED;
         assert!([prompt, size, hours, like_the_key].iter().all(|power| power.of(-1.0) == 0.0));
     }
 }

@@ -115,6 +115,8 @@ fn headline(report: &Report) -> String {
     let thefts: u64 = report.attacks.iter().map(|attack| attack.thefts).sum();
     let looks = if options.only_real {
         " Methods saw times and tokens alone: identities are simulated and were made the same for owner and thief."
+    } else if options.without_content {
+        " Methods did not see what is read from prompts and answers."
     } else {
         ""
     };

@@ -38,6 +38,8 @@ pub struct Options {
     pub change_days: u32,
     /// Whether identities are blanked out, so that times and tokens alone speak.
     pub only_real: bool,
+    /// Whether what is read from prompts and answers is left out, as where events have no such columns.
+    pub without_content: bool,
 }
 
 impl Default for Options {
@@ -55,6 +57,7 @@ impl Default for Options {
             resamples: 1_000,
             change_days: 2,
             only_real: false,
+            without_content: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::time::{DAY, SECOND, Timestamp};
 
-use crate::blank::Blank;
+use crate::blank::Hidden;
 use crate::budget;
 use crate::plan::{self, Options};
 use crate::report::Published;
@@ -124,13 +124,11 @@ impl Trial<'_> {
     /// Runs one key.
     pub fn run(&self, key: usize) -> KeyTrial {
         let teach_days = self.options.teach_days;
-        let (clean, blank) = self.clean(key);
+        let (clean, hidden) = self.clean(key);
         let taught = self.world.start().plus(u64::from(teach_days) * DAY);
         let teaching = clean.partition_point(|event| event.request.time < taught);
-        let thefts =
-            self.attacks.iter().filter_map(|&attack| self.theft(key, attack, &clean, blank.as_ref()));
-        let changes =
-            self.changes.iter().filter_map(|&change| self.change(key, change, &clean, blank.as_ref()));
+        let thefts = self.attacks.iter().filter_map(|&attack| self.theft(key, attack, &clean, &hidden));
+        let changes = self.changes.iter().filter_map(|&change| self.change(key, change, &clean, &hidden));
         let mut branches: Vec<Branch> = thefts.chain(changes).collect();
         branches.sort_by_key(|branch| branch.from);
         let none = Vec::new();
@@ -158,23 +156,15 @@ impl Trial<'_> {
         }
     }
 
-    /// Clean events of a key, and how they were blanked out.
-    fn clean(&self, key: usize) -> (Vec<UsageEvent>, Option<Blank>) {
+    /// Clean events of a key, and what of them is hidden.
+    fn clean(&self, key: usize) -> (Vec<UsageEvent>, Hidden) {
         let mut clean = self.world.events(key, self.options.end_day());
-        let blank = self.options.only_real.then(|| Blank::of(&clean)).flatten();
-        if let Some(blank) = &blank {
-            clean.iter_mut().for_each(|event| blank.apply(event));
-        }
-        (clean, blank)
+        let hidden = Hidden::of(self.options, &clean);
+        clean.iter_mut().for_each(|event| hidden.apply(event));
+        (clean, hidden)
     }
 
-    fn theft(
-        &self,
-        key: usize,
-        attack: usize,
-        clean: &[UsageEvent],
-        blank: Option<&Blank>,
-    ) -> Option<Branch> {
+    fn theft(&self, key: usize, attack: usize, clean: &[UsageEvent], hidden: &Hidden) -> Option<Branch> {
         let Attack { name, owner_silent_days, .. } = *self.world.attacks().get(attack)?;
         let start = plan::start_of(self.world, self.options, key, name);
         let end = self.world.start().plus(u64::from(self.options.end_day()) * DAY);
@@ -183,9 +173,7 @@ impl Trial<'_> {
         for event in &mut events {
             // Ordinals are the owner's; without one an event is always taken in.
             event.key_seq = 0;
-            if let Some(blank) = blank {
-                blank.apply(event);
-            }
+            hidden.apply(event);
         }
         let first = events.first()?.request.time;
         // The fork of a key that nobody uses any more knows only what was before.
@@ -201,22 +189,14 @@ impl Trial<'_> {
         Some(Branch { from, what })
     }
 
-    fn change(
-        &self,
-        key: usize,
-        change: usize,
-        clean: &[UsageEvent],
-        blank: Option<&Blank>,
-    ) -> Option<Branch> {
+    fn change(&self, key: usize, change: usize, clean: &[UsageEvent], hidden: &Hidden) -> Option<Branch> {
         let name = self.world.changes().get(change)?.name;
         let at = plan::start_of(self.world, self.options, key, name);
         let seed = plan::seed_of(self.options, key, name);
         let mut events = self.world.changed(key, change, seed, at, self.options.end_day())?;
         let until = at.plus(u64::from(self.options.change_days) * DAY);
         events.retain(|event| event.request.time < until);
-        if let Some(blank) = blank {
-            events.iter_mut().for_each(|event| blank.apply(event));
-        }
+        events.iter_mut().for_each(|event| hidden.apply(event));
         let from = clean.partition_point(|event| event.request.time < at);
         Some(Branch { from, what: What::Change { change, events, until } })
     }

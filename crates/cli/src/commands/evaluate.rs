@@ -76,6 +76,8 @@ enum Only {
     All,
     /// Times and tokens alone, which are real: simulated networks, clients and prompts are the same for owner and thief
     Real,
+    /// Everything but what is read from prompts and answers, as where content_signals is off or events have no such columns
+    Metadata,
 }
 
 pub(crate) fn run(common: &Common, args: &Args) -> anyhow::Result<ExitCode> {

@@ -33,8 +33,8 @@ pub struct Trace {
 impl Trial<'_> {
     /// Traces a theft on a key by each contestant, with the threshold of each; none when the theft does not fit.
     pub fn trace(&self, key: usize, attack: usize, thresholds: &[f64]) -> Vec<Trace> {
-        let (clean, blank) = self.clean(key);
-        let theft = self.theft(key, attack, &clean, blank.as_ref());
+        let (clean, hidden) = self.clean(key);
+        let theft = self.theft(key, attack, &clean, &hidden);
         let (Some(theft), Some(about)) = (theft, self.world.keys().get(key)) else { return Vec::new() };
         let What::Theft { events, is_owner_silent, .. } = &theft.what else { return Vec::new() };
         let name = self.world.attacks().get(attack).map_or("", |attack| attack.name);

@@ -193,6 +193,7 @@ fn options_of(args: &Args) -> Options {
         test_keys: Some(args.keys.unwrap_or(keys)),
         clean_keys: args.clean_keys.unwrap_or(clean_keys),
         only_real: args.only == Only::Real,
+        without_content: args.only == Only::Metadata,
         resamples: if args.quick { RESAMPLES_QUICK } else { defaults.resamples },
         ..defaults
     }

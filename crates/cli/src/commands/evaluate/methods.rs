@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokenwatch_detect::classic::{self, Training};
 use tokenwatch_detect::method::Layered;
 use tokenwatch_detect::{Engine, KeyProfile};
-use tokenwatch_evaluate::blank::Blank;
+use tokenwatch_evaluate::blank::Hidden;
 use tokenwatch_evaluate::plan::{Options, Plan};
 use tokenwatch_evaluate::report::Published;
 use tokenwatch_evaluate::trial::Contestant;
@@ -113,11 +113,8 @@ fn train(world: &dyn World, options: &Options, plan: &Plan, crew: &Crew) -> anyh
     let training = Mutex::new(Training::new(options.seed));
     crew.map("training", &plan.calibration, |key| {
         let mut events = world.events(key, options.teach_days);
-        if options.only_real
-            && let Some(blank) = Blank::of(&events)
-        {
-            events.iter_mut().for_each(|event| blank.apply(event));
-        }
+        let hidden = Hidden::of(options, &events);
+        events.iter_mut().for_each(|event| hidden.apply(event));
         let profile = world.keys().get(key).map(|about| about.profile.clone()).unwrap_or_default();
         // A simulated key has one id, but two keys must never be taken for one.
         let id = KeyId::from_bits(key as u64 + 1);

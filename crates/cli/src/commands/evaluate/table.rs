@@ -30,6 +30,8 @@ fn headline(report: &Report) -> String {
     let (test, clean, calibration) = (protocol.test, protocol.clean, protocol.calibration);
     let looks = if protocol.options.only_real {
         "; times and tokens alone, identities are the same for owner and thief"
+    } else if protocol.options.without_content {
+        "; without what is read from prompts and answers"
     } else {
         ""
     };
