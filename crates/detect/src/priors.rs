@@ -34,9 +34,9 @@
 //! meets five new blocks a day, a team's laptops three, a public application fifty; people travel every 40
 //! days each and a team is about ten people. Coincidence probabilities were chosen so that the rates of the
 //! five reference newcomers in the tests agree within a factor of two with a table fitted by Poisson regression and
-//! EM on simulated keys whose traffic follows 183 real clients. `P_thief` follows published incidents: 42 of
-//! 78 attacker addresses were in public hosting or VPN lists, most clients were plain HTTP libraries, dearest
-//! models were wanted first, system prompts were the thief's own.
+//! EM on simulated keys whose traffic follows 183 real clients. `P_thief` is a bet: it began from published incidents,
+//! 42 of 78 attacker addresses in public hosting or VPN lists, most clients plain HTTP libraries, dearest models
+//! wanted first, system prompts the thief's own, and was moved to where it finds most ([`crate::powers`]).
 //!
 //! What one fleet does oftener or more seldom is counted on it, and is a factor on these tables ([`crate::FleetRates`]).
 
