@@ -8,8 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::money::NanoUsd;
 use tokenwatch_model::secret::Secret;
+use tokenwatch_model::time::Timestamp;
 use tokenwatch_testkit::rng::Rng;
 
 use crate::harness::{Client, Mock, Place, Server, chat, wait_for};
@@ -110,7 +112,7 @@ fn incident_ids(place: &Place) -> BTreeSet<String> {
     incidents.as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until what the server has booked on each key equals the sum of the journal's events.
+/// Waits until what the server has booked on each key equals the sum of the journal's events of this month.
 #[track_caller]
 pub(crate) fn assert_books_equal_journal(place: &Place, server: &Server, names: &[String]) {
     let store = open_store(place);
@@ -120,8 +122,11 @@ pub(crate) fn assert_books_equal_journal(place: &Place, server: &Server, names: 
         let start = Instant::now();
         loop {
             let events = journalled(place);
-            let sum: NanoUsd =
-                events.iter().filter(|event| event.request.key == id).map(|event| event.cost).sum();
+            // A history that was made up may have begun in the month before.
+            let month = events.iter().map(|event| event.request.time).max().map(Timestamp::month);
+            let counts =
+                |event: &&UsageEvent| event.request.key == id && Some(event.request.time.month()) == month;
+            let sum: NanoUsd = events.iter().filter(counts).map(|event| event.cost).sum();
             let shown = server.admin(&format!("/api/v1/keys/{name}"));
             let spent = &shown["live"]["spent_month"];
             if *spent == serde_json::to_value(sum).unwrap() && sum > NanoUsd::ZERO {
