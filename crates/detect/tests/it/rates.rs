@@ -123,7 +123,10 @@ fn what_was_refused_or_defines_a_key_is_not_counted() {
 
 #[test]
 fn one_restless_key_does_not_speak_for_a_fleet() {
-    // Seven programs, of two types: the first ones' software is new to the key, the later ones' is not.
+    // Seven programs, of two types: the first ones' software is new to the key, the later ones' is known by its family.
     let rates = counted(1, |at| at >= 2);
-    assert!(rates.newcomers() <= 4.5, "{}", rates.newcomers());
+    let written = serde_json::to_value(&rates).unwrap();
+    let met = written["newcomers"].as_array().unwrap().iter().map(|row| row["met"].as_f64().unwrap());
+    let met: Vec<f64> = met.filter(|met| *met > 0.0).collect();
+    assert!(met.len() == 2 && met.iter().all(|met| *met <= 2.1), "{met:?}");
 }
