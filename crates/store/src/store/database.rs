@@ -49,7 +49,7 @@ impl Database {
         files::open_private(path).map_err(|source| OpenError::Files { path: path.to_owned(), source })?;
         let failed = |source| OpenError::Database { path: path.to_owned(), source };
         let mut writer = connect(path, busy).map_err(failed)?;
-        check_version(&writer, path, schema)?;
+        check_file(&writer, path, schema)?;
         enter_wal(&writer, busy).map_err(failed)?;
         migrate(&mut writer, path, schema)?;
         let reader = || {
@@ -128,11 +128,21 @@ fn version(connection: &Connection) -> rusqlite::Result<(u32, i32)> {
 }
 
 /// Refuses files that are not ours or too new before anything in them is touched.
-fn check_version(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), OpenError> {
+///
+/// On one snapshot: between two of its questions another process may create the tables, and a file of ours would look
+/// like somebody else's.
+fn check_file(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), OpenError> {
     let failed = |source| OpenError::Database { path: path.to_owned(), source };
-    let (found, application) = version(connection).map_err(failed)?;
+    let snapshot = connection.unchecked_transaction().map_err(failed)?;
+    check_version(&snapshot, path, schema)
+}
+
+/// What [`check_file`] asks, within a transaction.
+fn check_version(transaction: &Transaction<'_>, path: &Path, schema: &Schema) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Database { path: path.to_owned(), source };
+    let (found, application) = version(transaction).map_err(failed)?;
     let tables: u32 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     let supported = schema.migrations.len() as u32;
     if (found != 0 || tables != 0) && application != schema.application_id {
         return Err(OpenError::Foreign { path: path.to_owned() });
@@ -244,15 +254,18 @@ mod tests {
     #[test]
     fn many_may_open_a_new_directory_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.db");
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    let database = open(&path, &TWO).unwrap();
-                    database.write(|tx| tx.execute("INSERT INTO a VALUES (1, 2)", [])).unwrap();
-                });
-            }
-        });
-        assert_eq!(first_row(&open(&path, &TWO).unwrap(), "SELECT count(*) FROM a"), 8);
+        // Each round is another chance to meet the others between two steps of opening.
+        for round in 0..20 {
+            let path = dir.path().join(format!("{round}.db"));
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        let database = open(&path, &TWO).unwrap();
+                        database.write(|tx| tx.execute("INSERT INTO a VALUES (1, 2)", [])).unwrap();
+                    });
+                }
+            });
+            assert_eq!(first_row(&open(&path, &TWO).unwrap(), "SELECT count(*) FROM a"), 8);
+        }
     }
 }
