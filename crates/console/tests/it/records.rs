@@ -1,8 +1,5 @@
 //! Records in memory, as strict as the store: one counter of revisions, compare and set, all or nothing.
-//!
-//! Longer than 500 lines because a trait is implemented in one place.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,39 +9,25 @@ use tokenwatch_console::rotation::{Caller, Callers};
 use tokenwatch_model::SmolStr;
 use tokenwatch_model::alarm::{Alarm, Spender};
 use tokenwatch_model::alert::{Delivery, DeliveryState, SubjectId};
-use tokenwatch_model::audit::{AuditEntry, AuditRow, chain_hash};
+use tokenwatch_model::audit::{AuditEntry, AuditRow};
 use tokenwatch_model::containment::Containment;
 use tokenwatch_model::drill::Drill;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::Feedback;
 use tokenwatch_model::id::{AlarmId, ContainmentId, DrillId, IncidentId, KeyId, OwnerId, SuppressionId};
 use tokenwatch_model::incident::Incident;
-use tokenwatch_model::key::{Key, KeyState, StoredKey};
+use tokenwatch_model::key::{Key, StoredKey};
 use tokenwatch_model::owner::Owner;
 use tokenwatch_model::secret::SecretHash;
 use tokenwatch_model::suppression::{SuppressedAlert, Suppression};
 use tokenwatch_model::time::Timestamp;
 use tokenwatch_respond::Effects;
 
-type Result<T> = std::result::Result<T, RecordsError>;
+use self::state::{State, check_read};
 
-#[derive(Clone, Default)]
-struct State {
-    revision: u64,
-    keys: BTreeMap<KeyId, StoredKey>,
-    owners: BTreeMap<OwnerId, Owner>,
-    incidents: BTreeMap<IncidentId, Incident>,
-    containments: BTreeMap<ContainmentId, Containment>,
-    drills: BTreeMap<DrillId, Drill>,
-    feedback: Vec<(u64, Feedback)>,
-    suppressions: BTreeMap<SuppressionId, Suppression>,
-    suppressed: Vec<SuppressedAlert>,
-    admins: Vec<(AdminToken, SecretHash)>,
-    deliveries: BTreeMap<u64, Delivery>,
-    alarms: Vec<Alarm>,
-    snoozes: BTreeMap<IncidentId, Timestamp>,
-    audit: Vec<AuditRow>,
-}
+mod state;
+
+type Result<T> = std::result::Result<T, RecordsError>;
 
 #[derive(Default)]
 pub(crate) struct MemoryRecords {
@@ -55,83 +38,6 @@ pub(crate) struct MemoryRecords {
     pub(crate) is_away: AtomicBool,
     /// So many next batches meet a change that somebody else made just before.
     pub(crate) rivals: AtomicU32,
-}
-
-/// What a writer of a row must have read.
-fn check_read(what: &str, found: Option<u64>, expected: u64) -> Result<()> {
-    match found {
-        Some(found) if found == expected => Ok(()),
-        None if expected == 0 => Ok(()),
-        Some(_) if expected == 0 => Err(RecordsError::Refused(format!("{what} exists already"))),
-        Some(found) => Err(RecordsError::Conflict(format!("{what} has revision {found}, not {expected}"))),
-        None => Err(RecordsError::Missing(format!("there is no {what}"))),
-    }
-}
-
-impl State {
-    fn next(&mut self) -> u64 {
-        self.revision += 1;
-        self.revision
-    }
-
-    fn append(&mut self, entry: &AuditEntry) {
-        let seq = self.audit.len() as u64 + 1;
-        let previous = self.audit.last().map_or("", |row| row.hash.as_str());
-        let hash = chain_hash(previous, seq, entry);
-        self.audit.push(AuditRow { seq, entry: entry.clone(), hash });
-    }
-
-    fn check_key(&self, key: &Key) -> Result<()> {
-        if self.keys.values().any(|other| other.key.name == key.name && other.key.id != key.id) {
-            return Err(RecordsError::Refused(format!("the name {:?} is taken by another key", key.name)));
-        }
-        match key.owner {
-            Some(owner) if !self.owners.contains_key(&owner) => {
-                Err(RecordsError::Invalid { field: "owner".to_owned(), text: "no such owner".to_owned() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn update_key(&mut self, key: &Key) -> Result<()> {
-        let found = self.keys.get(&key.id);
-        check_read("key", found.map(|stored| stored.key.revision), key.revision)?;
-        let stored =
-            found.cloned().ok_or_else(|| RecordsError::Missing("there is no such key".to_owned()))?;
-        if stored.key.state == KeyState::Revoked && key.state != KeyState::Revoked {
-            return Err(RecordsError::Refused("a revoked key stays revoked".to_owned()));
-        }
-        self.check_key(key)?;
-        let revision = self.next();
-        self.keys.insert(key.id, StoredKey { key: Key { revision, ..key.clone() }, ..stored });
-        Ok(())
-    }
-
-    fn apply(&mut self, effects: &Effects) -> Result<()> {
-        // Rows of effects carry the revision they are to get.
-        let read = |revision: u64| revision.saturating_sub(1);
-        if let Some(key) = &effects.key {
-            self.update_key(&Key { revision: read(key.revision), ..key.clone() })?;
-        }
-        if let Some(incident) = &effects.incident {
-            let found = self.incidents.get(&incident.id).map(|row| row.revision);
-            check_read("incident", found, read(incident.revision))?;
-            let revision = self.next();
-            self.incidents.insert(incident.id, Incident { revision, ..incident.clone() });
-        }
-        for containment in &effects.containments {
-            let found = self.containments.get(&containment.id).map(|row| row.revision);
-            check_read("containment", found, read(containment.revision))?;
-            let revision = self.next();
-            self.containments.insert(containment.id, Containment { revision, ..containment.clone() });
-        }
-        for feedback in &effects.feedback {
-            let revision = self.next();
-            self.feedback.push((revision, feedback.clone()));
-        }
-        effects.audit.iter().for_each(|entry| self.append(entry));
-        Ok(())
-    }
 }
 
 impl MemoryRecords {
