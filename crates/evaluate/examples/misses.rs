@@ -22,6 +22,7 @@ use tokenwatch_evaluate::trial::{Contestant, Trial};
 use tokenwatch_evaluate::world::World;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::time::{DAY, Timestamp};
+use tokenwatch_testkit::fleet::clients;
 
 /// Clean days with less are left out.
 const OF_NOTE: f64 = 3.0;
@@ -63,20 +64,16 @@ impl Asked {
 
     /// As many keys of each client as `tokenwatch evaluate` makes.
     fn world(&self) -> Option<FleetWorld> {
-        let clients = FleetWorld::clients().ok()?;
-        let calibrating = Plan::calibrating(clients, &self.options());
-        let each = |keys: u32, clients: usize| keys.div_ceil(clients.max(1) as u32);
-        let most =
-            each(self.clean_keys, calibrating).max(each(self.keys + self.clean_keys, clients - calibrating));
-        FleetWorld::new(&FleetSettings {
+        let clients = FleetWorld::fit(clients::bundled().ok()?);
+        let settings = FleetSettings {
             seed: self.seed,
-            keys: most * clients as u32,
+            keys: Plan::keys_of(clients.len(), &self.options()),
             pace: 1.0,
             false_alarms_per_year: FALSE_ALARMS_PER_YEAR,
             is_declared: true,
             theft_requests_max: 2_000,
-        })
-        .ok()
+        };
+        Some(FleetWorld::new(clients, &settings))
     }
 }
 

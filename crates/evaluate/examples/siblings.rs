@@ -14,6 +14,7 @@ use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
 use tokenwatch_evaluate::world::{Group, World};
 use tokenwatch_model::context::{RequestContext, SiblingsKnow};
 use tokenwatch_model::time::DAY;
+use tokenwatch_testkit::fleet::clients;
 
 /// Everything a key used so far.
 #[derive(Clone, Default)]
@@ -119,8 +120,8 @@ fn main() {
             is_declared: true,
             theft_requests_max: 20,
         };
-        let Ok(world) = FleetWorld::new(&settings) else { return };
-        let mut world = WithSiblings::new(world);
+        let Ok(clients) = clients::bundled() else { return };
+        let mut world = WithSiblings::new(FleetWorld::new(clients, &settings));
         let options = Options { seed, ..Options::default() };
         let all: Vec<usize> = (0..world.keys().len()).collect();
         for owner in by_owner(&world, &all) {
@@ -156,7 +157,7 @@ fn count(world: &dyn World, options: &Options, key: usize, counts: &mut Counts) 
         let column = match attack.group {
             Group::Loud | Group::Documented => 5,
             Group::Careful => 6,
-            Group::Mimic => continue,
+            Group::Mimic | Group::Recorded => continue,
         };
         let start = start_of(world, options, key, attack.name);
         let end = start.plus(DAY);

@@ -6,7 +6,8 @@ use tokenwatch_detect::KeyProfile;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::key::Workload;
 use tokenwatch_model::time::Timestamp;
-use tokenwatch_testkit::fleet::{self, Fleet, FleetKey, FleetOptions, ReadClientsError, TheftLimits};
+use tokenwatch_testkit::fleet::clients::Client;
+use tokenwatch_testkit::fleet::{self, Fleet, FleetKey, FleetOptions, TheftLimits};
 use tokenwatch_testkit::rng::Rng;
 use tokenwatch_testkit::theft::{Theft, TheftGroup};
 
@@ -41,16 +42,6 @@ pub struct FleetWorld {
 }
 
 impl FleetWorld {
-    /// How many real clients there are.
-    ///
-    /// # Errors
-    ///
-    /// When the bundled tables are damaged.
-    pub fn clients() -> Result<usize, ReadClientsError> {
-        let options = FleetOptions { keys_per_client: 1, ..FleetOptions::default() };
-        Ok(Fleet::new(0, &options)?.keys().len())
-    }
-
     /// A key for one use.
     fn key(&self, place: usize) -> Option<FleetKey> {
         self.keys.get(place).map(FleetKey::apart)
@@ -61,20 +52,22 @@ impl FleetWorld {
         thefts().map(attack).collect()
     }
 
-    /// Makes the fleet.
-    ///
-    /// # Errors
-    ///
-    /// When the bundled tables are damaged.
-    pub fn new(settings: &FleetSettings) -> Result<Self, ReadClientsError> {
+    /// Those of the clients that keys can be made from: the others are not active on enough days.
+    pub fn fit(mut clients: Vec<Client>) -> Vec<Client> {
+        clients.retain(|client| FleetOptions::default().takes(client));
+        clients
+    }
+
+    /// Makes the fleet from real clients, such as [`fleet::clients::bundled`]'s.
+    pub fn new(clients: Vec<Client>, settings: &FleetSettings) -> Self {
         let options = |keys_per_client| FleetOptions {
             keys_per_client,
             pace: settings.pace,
             ..FleetOptions::default()
         };
-        let clients = Self::clients()? as u32;
-        let each = settings.keys.div_ceil(clients.max(1)).max(1);
-        let keys = choose(&Fleet::new(settings.seed, &options(each))?, settings);
+        let clients = Self::fit(clients);
+        let each = settings.keys.div_ceil(clients.len().max(1) as u32).max(1);
+        let keys = choose(&Fleet::of(clients, settings.seed, &options(each)), settings);
         let about = |key: &FleetKey| WorldKey {
             client: key.client().into(),
             profile: KeyProfile {
@@ -88,19 +81,19 @@ impl FleetWorld {
         };
         let change =
             |change: &fleet::Change| Change { name: change.name(), description: change.description() };
-        Ok(Self {
+        Self {
             about: keys.iter().map(about).collect(),
             keys,
             attacks: Self::every_attack(),
             thefts: thefts().collect(),
             theft_requests_max: settings.theft_requests_max,
             changes: fleet::Change::HARD.iter().map(change).collect(),
-        })
+        }
     }
 }
 
 /// The fifteen that other evaluations have too come first, then those that follow one report each.
-fn thefts() -> impl Iterator<Item = Theft> {
+pub(crate) fn thefts() -> impl Iterator<Item = Theft> {
     let documented = Theft::ALL.iter().filter(|theft| !Theft::REFERENCE.contains(theft));
     Theft::REFERENCE.iter().chain(documented).copied()
 }

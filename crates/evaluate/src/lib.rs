@@ -28,6 +28,7 @@ pub mod fleet;
 pub mod html;
 pub mod plan;
 pub mod record;
+pub mod recorded;
 pub mod replay;
 pub mod report;
 pub mod siblings;

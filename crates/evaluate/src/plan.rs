@@ -105,6 +105,16 @@ impl Plan {
         Self { calibration, test, clean }
     }
 
+    /// Keys of a world in which every client has as many as the populations need; the least that has them all.
+    pub fn keys_of(clients: usize, options: &Options) -> u32 {
+        let calibrating = Self::calibrating(clients, options);
+        let each = |keys: u32, clients: usize| keys.div_ceil(clients.max(1) as u32);
+        let judged = options.test_keys.unwrap_or(0).saturating_add(options.clean_keys);
+        let calibration = options.calibration_keys.unwrap_or(0);
+        let most = each(calibration, calibrating).max(each(judged, clients - calibrating));
+        most.saturating_mul(clients as u32)
+    }
+
     /// How many of so many clients calibrate.
     pub fn calibrating(clients: usize, options: &Options) -> usize {
         let wanted = (clients as f64 * options.calibration_share).round() as usize;

@@ -18,11 +18,13 @@ pub enum Group {
     Mimic,
     /// Follows one published report, call for call.
     Documented,
+    /// Came with the events that are judged on.
+    Recorded,
 }
 
 impl Group {
     /// Every group, in the order of reports.
-    pub const ALL: [Self; 4] = [Self::Loud, Self::Careful, Self::Mimic, Self::Documented];
+    pub const ALL: [Self; 5] = [Self::Loud, Self::Careful, Self::Mimic, Self::Documented, Self::Recorded];
 
     /// The word used in reports.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Group {
             Self::Careful => "careful",
             Self::Mimic => "mimic",
             Self::Documented => "documented",
+            Self::Recorded => "recorded",
         }
     }
 }

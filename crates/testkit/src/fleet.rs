@@ -34,7 +34,7 @@ mod steal;
 
 pub use changes::{Change, Happening};
 pub use clients::ReadClientsError;
-pub use steal::TheftLimits;
+pub use steal::{RecordedKey, TheftLimits};
 
 use crate::rng::Rng;
 use crate::traffic::{DAY_MS, DAYS};
@@ -69,6 +69,13 @@ impl Default for FleetOptions {
     }
 }
 
+impl FleetOptions {
+    /// Whether keys are made from a client.
+    pub fn takes(&self, client: &Client) -> bool {
+        client.active_days().len() as u64 >= self.active_days_min
+    }
+}
+
 /// Keys with their lives.
 #[derive(Clone, Debug)]
 pub struct Fleet {
@@ -76,21 +83,23 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet of a seed.
+    /// The fleet of a seed, made from the bundled clients.
     ///
     /// # Errors
     ///
     /// When the bundled tables are damaged.
     pub fn new(seed: u64, options: &FleetOptions) -> Result<Self, ReadClientsError> {
+        Ok(Self::of(clients::bundled()?, seed, options))
+    }
+
+    /// The fleet of a seed, made from these clients.
+    pub fn of(clients: Vec<Client>, seed: u64, options: &FleetOptions) -> Self {
         let mut keys = Vec::new();
-        for client in clients::bundled()? {
-            if (client.active_days().len() as u64) < options.active_days_min {
-                continue;
-            }
+        for client in clients.into_iter().filter(|client| options.takes(client)) {
             let rng = Rng::new(seed).fork("fleet").fork(client.name());
             add_keys(&mut keys, &Arc::new(client), options, &rng);
         }
-        Ok(Self { keys })
+        Self { keys }
     }
 
     /// The keys, in a fixed order: by client, then by owner.

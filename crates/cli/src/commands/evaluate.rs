@@ -5,6 +5,8 @@ mod events;
 mod methods;
 mod parallel;
 mod table;
+mod trace;
+mod volumes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +67,8 @@ pub(crate) struct Args {
     /// Threads; the result does not depend on it [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     threads: Option<u16>,
+    #[command(flatten)]
+    volumes: volumes::VolumeArgs,
     #[command(flatten)]
     events: events::EventsArgs,
 }

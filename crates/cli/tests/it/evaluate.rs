@@ -104,6 +104,84 @@ fn simulate(place: &Place) -> String {
     dir
 }
 
+#[test]
+fn thefts_are_put_into_events_of_your_own() {
+    let place = Place::new();
+    let dir = simulate(&place);
+    let file = |name: &str| format!("{dir}/{name}");
+    let (events, truth, keys) = (file("events.jsonl"), file("truth.jsonl"), file("keys.jsonl"));
+    let run = |more: &[&str]| {
+        let mut args = vec!["evaluate", "--json", "--trace", &events, "--truth", &truth, "--profiles", &keys];
+        args.extend(["--methods", "layered,statistics", "--theft-requests", "30", "--rates", "0.1"]);
+        args.extend(more);
+        place.run(&args)
+    };
+    let answer = run(&["--attacks", "crowd,recon,burst-resale"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(answer.stderr.contains("4 owners on 9 days, 7 of which only teach"), "{answer:?}");
+    assert!(answer.stderr.contains("key-days to calibrate on do not support"), "{answer:?}");
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let protocol = &report["protocol"];
+    assert_eq!((&protocol["test"]["keys"], &protocol["calibration"]["keys"]), (&2.into(), &2.into()));
+    assert_eq!(protocol["test"]["key_days"], 4);
+    let methods: Vec<&Value> =
+        report["methods"].as_array().unwrap().iter().map(|method| &method["method"]).collect();
+    assert_eq!(methods, ["layered", "statistics"]);
+    let tried: Vec<(&Value, &Value)> = report["attacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attack| (&attack["attack"], &attack["group"]))
+        .collect();
+    assert!(tried.contains(&(&"crowd".into(), &"loud".into())), "{tried:?}");
+    // Those of the truth come beside those that are simulated, and have a name of their own.
+    let answer = run(&["--attacks", "recorded"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let groups = report["attacks"].as_array().unwrap().iter().map(|attack| &attack["group"]);
+    assert!(groups.clone().count() > 0 && groups.clone().all(|group| group == "recorded"), "{report}");
+    let answer = run(&["--learn-days", "9"]);
+    assert!(answer.code == 1 && answer.stderr.contains("so there is no day to judge"), "{answer:?}");
+}
+
+#[test]
+fn keys_are_made_from_volumes_of_your_own() {
+    let place = Place::new();
+    let (volumes, sizes) = (place.path("volumes.csv"), place.path("sizes.csv"));
+    let mut rows = "client,t,requests\n".to_owned();
+    let mut laws = "client,t,field,q05,q50,q95\n".to_owned();
+    for client in ["a", "b", "c"] {
+        for hour in 0..24 * 12 {
+            rows.push_str(&format!("{client},{},{}\n", hour * 3_600, 10 + hour % 24));
+        }
+        laws.push_str(&format!("{client},0,in,100,200,900\n{client},0,out,10,20,50\n"));
+    }
+    fs::write(&volumes, rows).unwrap();
+    fs::write(&sizes, laws).unwrap();
+    let (volumes, sizes) = (volumes.display().to_string(), sizes.display().to_string());
+    let run = |more: &[&str]| {
+        let mut args = vec!["evaluate", "--quick", "--json", "--keys", "2", "--attacks", "recon"];
+        args.extend(more);
+        place.run(&args)
+    };
+    let answer = run(&["--volumes", &volumes, "--sizes", &sizes]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    // The twelfth day.
+    assert!(answer.stderr.contains("72 rows lie outside the 11 days from day 0 on"), "{answer:?}");
+    assert!(answer.stderr.contains("3 clients of 3"), "{answer:?}");
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let protocol = &report["protocol"];
+    let clients = |side: &str| protocol[side]["clients"].as_u64().unwrap();
+    assert_eq!(clients("test") + clients("calibration"), 3, "{protocol}");
+    for (from_day, want) in [("11", "0 of 3 clients"), ("300", "0 of 0 clients")] {
+        let answer = run(&["--volumes", &volumes, "--volumes-from-day", from_day]);
+        assert!(answer.code == 1 && answer.stderr.contains(want), "{answer:?}");
+    }
+    fs::write(&sizes, "client,t,field,q05,q95\na,0,sideways,1,2\n").unwrap();
+    let answer = run(&["--volumes", &volumes, "--sizes", &sizes]);
+    assert!(answer.code == 1 && answer.stderr.contains("line 2: field field: \"sideways\""), "{answer:?}");
+}
+
 fn pack(path: &Path) {
     let mut packed =
         GzEncoder::new(fs::File::create(path.with_extension("jsonl.gz")).unwrap(), Compression::fast());

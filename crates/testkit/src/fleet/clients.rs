@@ -13,6 +13,10 @@ use flate2::read::GzDecoder;
 
 use crate::traffic::DAYS;
 
+mod own;
+
+pub use own::{ClientTables, RowError, SizeField};
+
 /// Windows of ten minutes in a day.
 pub(crate) const WINDOWS_A_DAY: usize = 144;
 /// Windows of ten minutes in the trace.
@@ -136,11 +140,17 @@ impl Client {
 ///
 /// When the build is damaged; see [`ReadClientsError`].
 pub fn bundled() -> Result<Vec<Client>, ReadClientsError> {
-    let mut clients = read_counts()?;
-    let laws = read_tokens()?;
+    with_sizes(read_counts()?, &read_tokens()?)
+}
+
+/// Gives clients their sizes, and to those that have none another's.
+fn with_sizes(
+    mut clients: Vec<Client>,
+    laws: &BTreeMap<String, Quarters>,
+) -> Result<Vec<Client>, ReadClientsError> {
     for client in &mut clients {
         let own = laws.get(&client.name);
-        client.has_tokens = own.is_some();
+        client.has_tokens = own.is_some_and(is_whole);
         if let Some(quarters) = own {
             spread_censored(client, quarters);
         }
@@ -167,6 +177,11 @@ fn lender(clients: &[Client], index: usize) -> Option<&str> {
         .filter(|other| other.has_tokens && model(&other.name) == model(&client.name))
         .collect();
     lenders.get(index % lenders.len().max(1)).map(|lender| lender.name())
+}
+
+/// Whether sizes can be drawn: some quarter has both laws.
+fn is_whole(quarters: &Quarters) -> bool {
+    quarters.values().any(|quarter| quarter.input.is_some() && quarter.output.is_some())
 }
 
 /// One quarter of a day: requests and sizes.

@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub(crate) source: Source,
     pub(crate) client: ClientSoftware,
     pub(crate) endpoint: Endpoint,
-    pub(crate) model: &'static str,
+    pub(crate) model: SmolStr,
     pub(crate) stream: bool,
     pub(crate) shape: Shape,
     pub(crate) completion: u64,
@@ -54,7 +54,7 @@ impl Call {
             ..TokenUsage::default()
         };
         let usage = if paid { sent } else { TokenUsage::default() };
-        let price = ModelPrice::of(self.model);
+        let price = ModelPrice::of(&self.model);
         let first_byte_us = if self.status == 200 {
             200_000 + u64::from(input) * 20
         } else {
@@ -71,7 +71,7 @@ impl Call {
                 client: self.client,
                 provider: SmolStr::new_static(self.dialect.name()),
                 endpoint: self.endpoint,
-                model: SmolStr::new_static(self.model),
+                model: self.model,
                 stream: self.stream,
                 shape: self.shape,
                 input_tokens_estimate: estimate(input, self.id_bits as u64),
@@ -125,7 +125,7 @@ pub(crate) fn call(key: &FleetKey, slot: &Slot) -> Option<Call> {
         source,
         client: agent.client.clone(),
         endpoint: Endpoint::Models,
-        model: "",
+        model: SmolStr::default(),
         stream: false,
         shape: Shape::default(),
         completion: 0,
@@ -211,7 +211,7 @@ fn ask(key: &FleetKey, part: &Part, call: &mut Call, seed: u64, rng: &mut Rng) {
             let shape = prompt.shape(rng);
             let content = prompt.content(&shape, seed);
             (call.shape, call.completion) = (content.on(shape), content.completion);
-            call.model = pick_model(&part.models, rng);
+            call.model = SmolStr::new_static(pick_model(&part.models, rng));
             call.stream = rng.chance(part.stream);
             call.limit = prompt.limit;
             let most = if prompt.limit == 0 { u32::MAX } else { prompt.limit };
@@ -222,14 +222,14 @@ fn ask(key: &FleetKey, part: &Part, call: &mut Call, seed: u64, rng: &mut Rng) {
             };
         }
         Endpoint::Embeddings => {
-            call.model = "text-embedding-3-small";
+            call.model = SmolStr::new_static("text-embedding-3-small");
             call.tokens = Tokens { input: tokens.input, cached: 0, output: 0 };
         }
         Endpoint::Moderations => {
-            call.model = "omni-moderation-latest";
+            call.model = SmolStr::new_static("omni-moderation-latest");
             call.tokens = Tokens { input: tokens.input, cached: 0, output: 0 };
         }
-        Endpoint::CountTokens => call.model = part.main_model(),
+        Endpoint::CountTokens => call.model = SmolStr::new_static(part.main_model()),
         _ => {}
     }
 }

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use tokenwatch_model::SmolStr;
 use tokenwatch_model::client::Client as ClientSoftware;
 use tokenwatch_model::context::{Shape, Source};
 use tokenwatch_model::event::UsageEvent;
-use tokenwatch_model::provider::Endpoint;
+use tokenwatch_model::id::KeyId;
+use tokenwatch_model::provider::{Dialect, Endpoint};
 
 use super::agents::Agent;
 use super::content;
@@ -14,7 +16,7 @@ use super::identity::{Callers, conversation};
 use super::prompts::{absent_is_zero, roles};
 use super::render::{self, Call};
 use super::{FleetKey, START_MS, day_of};
-use crate::place::table;
+use crate::place::{Network, table};
 use crate::rng::{self, Rng};
 use crate::software::{Family, Software};
 use crate::theft::habits::{Habits, rhythm};
@@ -22,6 +24,10 @@ use crate::theft::plan::{Act, Actor, Plan, Step, Taste};
 use crate::theft::victim::ROWS_MAX;
 use crate::theft::{Theft, TheftGroup, calls};
 use crate::traffic::{DAY_MS, Row};
+
+mod recorded;
+
+pub use recorded::RecordedKey;
 
 /// Days before a theft that its thief may have watched.
 const WATCHED_DAYS: u64 = 3;
@@ -49,23 +55,7 @@ impl FleetKey {
     pub fn theft(&self, theft: Theft, seed: u64, start_ms: u64, limits: TheftLimits) -> Vec<UsageEvent> {
         let rng = theft.rng(seed ^ rng::mix(self.id.bits()));
         let habits = self.habits(start_ms, &mut rng.fork("habits"));
-        let plan = theft.plan(&habits, &rng, start_ms);
-        let own = rng.fork("own").next_u64();
-        let thief = Thief { key: self, theft, plan: &plan, victims: &habits.client, own };
-        let actors: Vec<(Source, ClientSoftware)> =
-            plan.actors.iter().map(|actor| thief.appearance(actor)).collect();
-        let seeds = rng.fork("calls");
-        let steps = plan.steps.iter().take_while(|step| step.at_ms < limits.until_ms).take(limits.events_max);
-        let mut calls: Vec<Call> = steps
-            .zip(0..)
-            .filter_map(|(step, number)| {
-                let (source, client) = actors.get(step.actor)?;
-                thief.call(step, *source, client, seeds.numbered(number))
-            })
-            .collect();
-        // Steps are planned in milliseconds.
-        calls.sort_by_key(|call| call.at_us);
-        calls.into_iter().map(Call::event).collect()
+        steal(self, theft, &habits, &rng, start_ms, limits)
     }
 
     /// The victim's own events beside a theft: all of them, but for thefts of keys that nobody uses any more
@@ -139,13 +129,80 @@ impl FleetKey {
     }
 }
 
+/// A key that can be stolen: what a thief who copies its owner needs.
+trait Victim {
+    fn id(&self) -> KeyId;
+
+    fn dialect(&self) -> Dialect;
+
+    /// A call as its owner would make it; `None` when nothing is known of the owner.
+    fn call(&self, slot: &Slot) -> Option<Call>;
+
+    /// The model its owner mostly asks for at a time; empty when that is not known.
+    fn main_model(&self, at_ms: u64) -> SmolStr;
+
+    /// Where its owner has conversations.
+    fn conversation(&self) -> Endpoint {
+        conversation(self.dialect())
+    }
+}
+
+impl Victim for FleetKey {
+    fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.dialect()
+    }
+
+    fn call(&self, slot: &Slot) -> Option<Call> {
+        render::call(self, slot)
+    }
+
+    fn main_model(&self, at_ms: u64) -> SmolStr {
+        let main = self.life().crew(at_ms).and_then(super::identity::Crew::main);
+        SmolStr::new_static(main.map_or("", super::identity::Part::main_model))
+    }
+}
+
+/// The events of a theft of a key whose thief knows these habits, in time order.
+fn steal(
+    key: &dyn Victim,
+    theft: Theft,
+    habits: &Habits,
+    rng: &Rng,
+    start_ms: u64,
+    limits: TheftLimits,
+) -> Vec<UsageEvent> {
+    let plan = theft.plan(habits, rng, start_ms);
+    let own = rng.fork("own").next_u64();
+    let thief = Thief { key, theft, plan: &plan, victims: &habits.client, near: habits.network, own };
+    let actors: Vec<(Source, ClientSoftware)> =
+        plan.actors.iter().map(|actor| thief.appearance(actor)).collect();
+    let seeds = rng.fork("calls");
+    let steps = plan.steps.iter().take_while(|step| step.at_ms < limits.until_ms).take(limits.events_max);
+    let mut calls: Vec<Call> = steps
+        .zip(0..)
+        .filter_map(|(step, number)| {
+            let (source, client) = actors.get(step.actor)?;
+            thief.call(step, *source, client, seeds.numbered(number))
+        })
+        .collect();
+    // Steps are planned in milliseconds.
+    calls.sort_by_key(|call| call.at_us);
+    calls.into_iter().map(Call::event).collect()
+}
+
 /// One theft in the making.
 struct Thief<'a> {
-    key: &'a FleetKey,
+    key: &'a dyn Victim,
     theft: Theft,
     plan: &'a Plan,
     /// Software of one of the victim's callers.
     victims: &'a ClientSoftware,
+    /// Where the victim mostly is.
+    near: &'static Network,
     /// Makes the hashes of the thief's own prompts.
     own: u64,
 }
@@ -155,7 +212,13 @@ impl Thief<'_> {
     fn appearance(&self, actor: &Actor) -> (Source, ClientSoftware) {
         let client =
             if actor.disguised { self.victims.clone() } else { actor.software.client(self.key.dialect()) };
-        (resolve(actor.source), client)
+        (self.resolve(actor.source), client)
+    }
+
+    /// An address with its facts, from the tables or from the victim's network.
+    fn resolve(&self, address: IpAddr) -> Source {
+        let network = table::all().chain([self.near]).find(|network| network.contains(address));
+        network.map_or(Source { address, facts: Default::default() }, |network| network.source(address))
     }
 
     fn call(&self, step: &Step, source: Source, client: &ClientSoftware, mut rng: Rng) -> Option<Call> {
@@ -168,7 +231,7 @@ impl Thief<'_> {
             status: 200,
             kind: SlotKind::Call,
         };
-        let victims = || render::call(self.key, &slot);
+        let victims = || self.key.call(&slot);
         if step.act == Act::Copy {
             return victims();
         }
@@ -189,12 +252,12 @@ impl Thief<'_> {
         let mut call = Call {
             at_us: slot.at_us,
             id_bits: request_bits(seed, 0),
-            key: self.key.id,
+            key: self.key.id(),
             dialect,
             source,
             client: client.clone(),
-            endpoint: conversation(dialect),
-            model: "",
+            endpoint: self.key.conversation(),
+            model: SmolStr::default(),
             stream: false,
             shape: Shape::default(),
             completion: 0,
@@ -231,19 +294,25 @@ impl Thief<'_> {
                 call.status = 403;
             }
             Act::EmptyChat => {
-                (call.model, call.status, call.shape) = (calls::checked(dialect), 400, small(b""));
+                (call.model, call.status, call.shape) =
+                    (SmolStr::new_static(calls::checked(dialect)), 400, small(b""));
             }
             Act::Sweep { model, allowed } => {
                 let status = if allowed { 400 } else { 403 };
-                (call.model, call.status, call.shape) = (calls::swept(dialect, model), status, small(b""));
+                (call.model, call.status, call.shape) =
+                    (SmolStr::new_static(calls::swept(dialect, model)), status, small(b""));
             }
             Act::Probe => {
                 let dearest = actor.taste == Taste::Dearest;
-                call.model =
+                let model =
                     if dearest { calls::wanted(dialect, actor.taste) } else { calls::checked(dialect) };
+                call.model = SmolStr::new_static(model);
                 (call.limit, call.shape) = (256, small(b"hi"));
             }
-            Act::Tiny => (call.model, call.limit, call.shape) = (calls::checked(dialect), 1, small(b"hi")),
+            Act::Tiny => {
+                let model = SmolStr::new_static(calls::checked(dialect));
+                (call.model, call.limit, call.shape) = (model, 1, small(b"hi"));
+            }
             Act::Use { .. } | Act::Copy | Act::Borrow => {
                 call.model = self.model(step, actor.taste);
                 call.stream = rng.chance(actor.stream_share);
@@ -263,9 +332,9 @@ impl Thief<'_> {
         let (tools, tool_count) = if actor.codes { (rng::mix(self.own ^ 11) | 1, 2) } else { (0, 0) };
         // Coding agents of one kind have one system prompt.
         let chat = if actor.codes { 0 } else { u64::from(step.chat) };
-        if call.endpoint != conversation(self.key.dialect()) {
-            call.endpoint = conversation(self.key.dialect());
-            call.model = "";
+        if call.endpoint != self.key.conversation() {
+            call.endpoint = self.key.conversation();
+            call.model = SmolStr::default();
         }
         call.shape = Shape {
             template: absent_is_zero(self.own ^ chat.rotate_left(20)),
@@ -293,21 +362,12 @@ impl Thief<'_> {
         (call.shape, call.completion) = (said.on(call.shape), said.completion);
     }
 
-    fn model(&self, step: &Step, taste: Taste) -> &'static str {
+    fn model(&self, step: &Step, taste: Taste) -> SmolStr {
         match taste {
-            Taste::Victims => {
-                let main = self.key.life().crew(step.at_ms).and_then(super::identity::Crew::main);
-                main.map_or("", super::identity::Part::main_model)
-            }
-            _ => calls::wanted(self.key.dialect(), taste),
+            Taste::Victims => self.key.main_model(step.at_ms),
+            _ => SmolStr::new_static(calls::wanted(self.key.dialect(), taste)),
         }
     }
-}
-
-/// An address of the tables with its facts.
-fn resolve(address: IpAddr) -> Source {
-    let network = table::all().find(|network| network.contains(address));
-    network.map_or(Source { address, facts: Default::default() }, |network| network.source(address))
 }
 
 #[cfg(test)]

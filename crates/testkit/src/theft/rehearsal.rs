@@ -9,10 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
 
 use hyper::Method;
 use tokenwatch_model::client::Client;
-use tokenwatch_model::context::Shape;
+use tokenwatch_model::context::{Shape, Source};
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::outcome::Outcome;
 use tokenwatch_model::provider::{Dialect, Endpoint};
@@ -220,8 +221,8 @@ fn again(event: &UsageEvent, dialect: Dialect, at_ms: u64, label: Label) -> Play
     }
 }
 
-/// What a thief may know of a key.
-fn habits(own: &[&UsageEvent], dialect: Dialect, first_ms: u64, rng: &mut Rng) -> Habits {
+/// What a thief may know of a key that `own` events were kept of.
+pub(crate) fn habits(own: &[&UsageEvent], dialect: Dialect, first_ms: u64, rng: &mut Rng) -> Habits {
     let rows_start_ms = own.first().map_or(first_ms, |event| event.request.time.ms());
     let rows: Vec<Row> = own
         .iter()
@@ -259,23 +260,23 @@ fn most<'a>(events: impl Iterator<Item = (String, &'a UsageEvent)>) -> Option<&'
     counts.into_values().max_by_key(|(count, _)| *count).map(|(_, event)| event)
 }
 
-/// The network that an event came from. One that is in no table of ours lives as long as the program: there are as many
-/// as keys that are rehearsed.
+/// The network that an event came from. One that is in no table of ours is kept as long as the program runs, once.
 fn network(event: &UsageEvent) -> Option<&'static Network> {
-    let source = event.request.source;
-    if let Some(network) = table::all().find(|network| network.contains(source.address)) {
+    static OWN: Mutex<Vec<&'static Network>> = Mutex::new(Vec::new());
+    let Source { address, facts } = event.request.source;
+    if let Some(network) = table::all().find(|network| network.contains(address)) {
         return Some(network);
     }
-    let IpAddr::V4(address) = source.address else { return None };
-    let facts = source.facts;
-    Some(Box::leak(Box::new(Network {
-        name: "own",
-        kind: facts.kind,
-        country: Box::leak(facts.country.to_string().into_boxed_str()),
-        asn: facts.asn,
-        base: Ipv4Addr::from(u32::from(address) & (u32::MAX << (32 - OWN_BITS))),
-        bits: OWN_BITS,
-    })))
+    let IpAddr::V4(address) = address else { return None };
+    let base = Ipv4Addr::from(u32::from(address) & (u32::MAX << (32 - OWN_BITS)));
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = own.iter().find(|network| network.base == base && network.facts() == facts) {
+        return Some(known);
+    }
+    let country = Box::leak(facts.country.to_string().into_boxed_str());
+    let made = Network { name: "own", kind: facts.kind, country, asn: facts.asn, base, bits: OWN_BITS };
+    own.push(Box::leak(Box::new(made)));
+    own.last().copied()
 }
 
 /// One theft in the making.

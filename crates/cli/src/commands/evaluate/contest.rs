@@ -10,7 +10,7 @@ use tokenwatch_evaluate::world::{Group, World};
 
 use super::methods::{self, LAYERED, METHODS};
 use super::parallel::{Crew, thread_time};
-use super::{Args, Only};
+use super::{Args, Only, trace, volumes};
 use crate::output;
 
 /// Keys of each population when nobody says how many: thefts, thresholds, false alarms.
@@ -21,7 +21,7 @@ const RESAMPLES_QUICK: u32 = 200;
 
 /// Everything that was asked for, checked.
 pub(super) struct Contest {
-    world: FleetWorld,
+    world: Box<dyn World>,
     options: Options,
     methods: Vec<&'static str>,
     attacks: Vec<usize>,
@@ -44,19 +44,22 @@ impl Contest {
             args.rates.iter().all(|rate| *rate > 0.0 && *rate < 1.0),
             "--rates: false alarms per key-day between 0 and 1, such as 0.001"
         );
-        let all = FleetWorld::every_attack();
         if args.attacks.iter().any(|name| name == "list") {
-            for attack in &all {
+            for attack in &FleetWorld::every_attack() {
                 let line = format!("{:<22} {:<11} {}", attack.name, attack.group.name(), attack.description);
                 output::line(&line);
             }
             return Ok(None);
         }
-        let names = all.iter().map(|attack| attack.name);
-        let attacks =
-            choose("--attacks", &args.attacks, names)?.into_iter().map(|(place, _)| place).collect();
-        let options = options_of(args);
-        let world = world_of(args, &options)?;
+        let mut options = options_of(args);
+        let world = if args.events.trace.is_empty() {
+            // A misspelt name is told before minutes are spent.
+            choose("--attacks", &args.attacks, FleetWorld::every_attack().iter().map(|attack| attack.name))?;
+            world_of(args, &options)?
+        } else {
+            trace::world(args, &mut options)?
+        };
+        let attacks = attacks_of(args, world.as_ref())?;
         let methods = methods.into_iter().map(|(_, name)| name).collect();
         let crew = Crew::new(args.threads);
         let changes = (0..world.changes().len()).collect();
@@ -75,8 +78,8 @@ impl Contest {
 
     /// Runs the whole protocol.
     pub(super) fn run(&self) -> anyhow::Result<Report> {
-        let plan = Plan::new(&self.world, &self.options);
-        let (world, per_year) = (&self.world, self.false_alarms_per_year);
+        let plan = Plan::new(self.world.as_ref(), &self.options);
+        let (world, per_year) = (self.world.as_ref(), self.false_alarms_per_year);
         let contestants = methods::make(&self.methods, world, &self.options, &plan, per_year, &self.crew)?;
         let calibrating = Trial { checks_budgets: false, ..self.clean_trial(&contestants) };
         let calibration = self.try_keys("calibrating", &plan.calibration, &calibrating)?;
@@ -86,7 +89,7 @@ impl Contest {
         let test = self.try_keys("judging", &plan.test, &self.trial(&contestants, &thresholds))?;
         let clean = self.try_keys("counting false alarms", &plan.clean, &self.clean_trial(&contestants))?;
         Ok(Report::build(Parts {
-            world: &self.world,
+            world: self.world.as_ref(),
             options: &self.options,
             plan: &plan,
             contestants: &contestants,
@@ -99,8 +102,8 @@ impl Contest {
     }
 
     /// The world as some keys of one owner find it: each can be asked about newcomers of the others.
-    fn with_siblings(&self, keys: &[usize]) -> WithSiblings<&FleetWorld> {
-        let mut world = WithSiblings::new(&self.world);
+    fn with_siblings(&self, keys: &[usize]) -> WithSiblings<&dyn World> {
+        let mut world = WithSiblings::new(self.world.as_ref());
         // Without identities there is nothing to ask about; only the layered detector reads the answers.
         if !self.options.only_real && self.methods.contains(&LAYERED) {
             world.ask(keys, self.options.end_day());
@@ -110,7 +113,7 @@ impl Contest {
 
     fn trial<'a>(&'a self, contestants: &'a [Contestant], thresholds: &'a [Vec<f64>]) -> Trial<'a> {
         Trial {
-            world: &self.world,
+            world: self.world.as_ref(),
             options: &self.options,
             contestants,
             thresholds,
@@ -134,7 +137,7 @@ impl Contest {
         keys: &[usize],
         trial: &Trial<'_>,
     ) -> anyhow::Result<Vec<KeyTrial>> {
-        let owners = by_owner(&self.world, keys);
+        let owners = by_owner(self.world.as_ref(), keys);
         let places: Vec<usize> = (0..owners.len()).collect();
         let of_owner = |place: usize| -> Vec<KeyTrial> {
             let keys = owners.get(place).map(Vec::as_slice).unwrap_or_default();
@@ -168,7 +171,7 @@ impl Contest {
         };
         let examples =
             Group::ALL.into_iter().filter_map(of_group).zip(plan.test.iter().skip(plan.test.len() / 2));
-        let owners = by_owner(&self.world, &plan.test);
+        let owners = by_owner(self.world.as_ref(), &plan.test);
         let trace = |(attack, &key): (usize, &usize)| {
             let owner = owners.iter().find(|keys| keys.contains(&key));
             let world = self.with_siblings(owner.map(Vec::as_slice).unwrap_or_default());
@@ -200,24 +203,31 @@ fn options_of(args: &Args) -> Options {
 }
 
 /// A fleet in which every client has as many keys as the populations need.
-fn world_of(args: &Args, options: &Options) -> anyhow::Result<FleetWorld> {
-    let world = |keys: u32| {
-        FleetWorld::new(&FleetSettings {
-            seed: args.seed,
-            keys,
-            pace: args.pace,
-            false_alarms_per_year: args.false_alarms_per_key_year,
-            is_declared: !args.undeclared,
-            theft_requests_max: args.theft_requests as usize,
-        })
+fn world_of(args: &Args, options: &Options) -> anyhow::Result<Box<dyn World>> {
+    let clients = volumes::clients(&args.volumes)?;
+    let settings = FleetSettings {
+        seed: args.seed,
+        keys: Plan::keys_of(clients.len(), options),
+        pace: args.pace,
+        false_alarms_per_year: args.false_alarms_per_key_year,
+        is_declared: !args.undeclared,
+        theft_requests_max: args.theft_requests as usize,
     };
-    let clients = FleetWorld::clients()?;
-    let calibrating = Plan::calibrating(clients, options);
-    let each = |keys: u32, clients: usize| keys.div_ceil(clients.max(1) as u32);
-    let judged = options.test_keys.unwrap_or(0).saturating_add(options.clean_keys);
-    let calibration = options.calibration_keys.unwrap_or(0);
-    let most = each(calibration, calibrating).max(each(judged, clients - calibrating));
-    Ok(world(most.saturating_mul(clients as u32))?)
+    Ok(Box::new(FleetWorld::new(clients, &settings)))
+}
+
+/// The thefts that were asked for; `recorded` are those that came with the events.
+fn attacks_of(args: &Args, world: &dyn World) -> anyhow::Result<Vec<usize>> {
+    let all = world.attacks();
+    let recorded: Vec<&str> =
+        all.iter().filter(|attack| attack.group == Group::Recorded).map(|attack| attack.name).collect();
+    let is_group = |name: &&String| name.as_str() == Group::Recorded.name() && !recorded.is_empty();
+    let mut wanted: Vec<String> = args.attacks.iter().filter(|name| !is_group(name)).cloned().collect();
+    if wanted.len() < args.attacks.len() {
+        wanted.extend(recorded.iter().map(|&name| name.to_owned()));
+    }
+    let chosen = choose("--attacks", &wanted, all.iter().map(|attack| attack.name))?;
+    Ok(chosen.into_iter().map(|(place, _)| place).collect())
 }
 
 /// The places and names that were asked for, in the order of all names.

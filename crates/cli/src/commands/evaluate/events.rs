@@ -2,11 +2,11 @@
 //!
 //! Invariant: what was passed over, moved or could not be matched is counted and shown, never silent.
 
-mod files;
+pub(super) mod files;
 mod notes;
-mod profiles;
-mod stream;
-mod truth;
+pub(super) mod profiles;
+pub(super) mod stream;
+pub(super) mod truth;
 mod view;
 
 use std::collections::BTreeMap;
@@ -35,19 +35,24 @@ use crate::{Common, fleet_rates, output};
 pub(super) struct EventsArgs {
     /// Events to replay instead of a simulated fleet: JSON lines or Parquet, plain or gzip; several files are merged by
     /// time, - is standard input. The fields are in docs/events.md
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["methods", "attacks", "keys", "calibration_keys", "clean_keys", "quick", "only", "rates", "pace", "theft_requests", "undeclared", "html"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "own", conflicts_with_all = ["methods", "attacks", "keys", "calibration_keys", "clean_keys", "quick", "only", "rates", "pace", "theft_requests", "undeclared", "html", "volumes"])]
     pub(super) events: Vec<PathBuf>,
+    /// Events to put simulated thefts into, for all methods, instead of a simulated fleet: files as of --events, of eight days
+    /// or more on which nothing is known to be a theft but what --truth says
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "own", conflicts_with_all = ["pace", "undeclared", "volumes"])]
+    pub(super) trace: Vec<PathBuf>,
     /// Which request belongs to which theft: JSON lines or CSV with the fields request and attack. Without it every request
     /// counts as the owner's, every alert as false, and the alerts that would have been raised are shown. A false alarm is
     /// a key's day without a thief's request on which an alert was raised or a request refused
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "events")]
-    truth: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "own")]
+    pub(super) truth: Vec<PathBuf>,
     /// What is declared about keys: JSON lines or CSV with the fields key, workload, owner, created
-    #[arg(long, value_name = "FILE", requires = "events")]
-    profiles: Option<PathBuf>,
-    /// Days from the first event on that only teach: nothing is refused on them and nothing counts
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "events", conflicts_with = "score_from")]
-    learn_days: u32,
+    #[arg(long, value_name = "FILE", requires = "own")]
+    pub(super) profiles: Option<PathBuf>,
+    /// Days from the first event on that only teach: nothing is refused on them and nothing counts [default: 0, with
+    /// --trace 7]
+    #[arg(long, value_name = "N", requires = "own", conflicts_with = "score_from")]
+    pub(super) learn_days: Option<u32>,
     /// The time from which results count, such as 2026-03-08T00:00:00Z, instead of a number of days
     #[arg(long, value_name = "TIME", requires = "events")]
     score_from: Option<Timestamp>,
@@ -59,8 +64,8 @@ pub(super) struct EventsArgs {
     #[arg(long, value_name = "FILE", requires = "events")]
     write_fleet_rates: Option<PathBuf>,
     /// How late an event may come, by its own time, and still be put in its place, such as 10m
-    #[arg(long, value_name = "SPAN", default_value = "10m", requires = "events", value_parser = super::span)]
-    disorder: u64,
+    #[arg(long, value_name = "SPAN", default_value = "10m", requires = "own", value_parser = super::span)]
+    pub(super) disorder: u64,
 }
 
 /// Whose rates of honest newcomers.
@@ -91,7 +96,9 @@ impl EventsArgs {
             // What was counted before is not counted on.
             Rates::File(path) => (Engine::new(Default::default(), fleet_rates::read(path)?), only),
             Rates::Shipped => (Engine::default(), only),
-            Rates::Counted if self.learn_days == 0 && self.score_from.is_none() => (Engine::default(), only),
+            Rates::Counted if self.learn_days.unwrap_or(0) == 0 && self.score_from.is_none() => {
+                (Engine::default(), only)
+            }
             Rates::Counted => (Engine::default(), Counting::ThenUse),
         })
     }
@@ -137,7 +144,7 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
     let truth = Truth::read(&args.truth)?;
     let (engine, counting) = args.engine()?;
     let settings = Settings {
-        learn_days: args.learn_days,
+        learn_days: args.learn_days.unwrap_or(0),
         score_from: args.score_from,
         unknown,
         is_labelled: !args.truth.is_empty(),

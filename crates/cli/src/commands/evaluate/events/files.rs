@@ -104,7 +104,7 @@ pub(super) fn open_table(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>>
 /// The rows of a small table as field values by name; the first `needed` of the fields must be there. JSON lines when the
 /// first byte that is not white space opens an object, CSV with a header otherwise. Fields that events have too may have
 /// the other names that they have there. `row` gets the line's number and its error is given that number.
-pub(super) fn read_table(
+pub(in super::super) fn read_table(
     path: &Path,
     fields: &[&'static str],
     needed: usize,

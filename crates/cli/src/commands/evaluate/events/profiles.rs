@@ -13,13 +13,13 @@ use super::files::read_table;
 
 /// What was declared, and each key as the file names it.
 #[derive(Default)]
-pub(super) struct Profiles {
-    pub(super) by_key: HashMap<KeyId, KeyProfile>,
-    pub(super) names: Vec<(KeyId, String)>,
+pub(in super::super) struct Profiles {
+    pub(in super::super) by_key: HashMap<KeyId, KeyProfile>,
+    pub(in super::super) names: Vec<(KeyId, String)>,
 }
 
 /// Reads a file of `key`, `workload`, `created` and `owner`: keys of one owner are asked about each other's newcomers.
-pub(super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<Profiles> {
+pub(in super::super) fn read(path: &Path, default: &KeyProfile) -> anyhow::Result<Profiles> {
     let mut profiles = Profiles::default();
     read_table(path, &["key", "workload", "created", "owner"], 1, |row| {
         let [key, workload, created, owner] = row else { return Ok(()) };

@@ -34,31 +34,31 @@ const BATCH: usize = 1_024;
 const BATCHES: usize = 8;
 
 /// One event, and its key and its request's id as they were written.
-pub(super) struct Item {
-    pub(super) event: UsageEvent,
-    pub(super) key: SmolStr,
-    pub(super) request: SmolStr,
+pub(in super::super) struct Item {
+    pub(in super::super) event: UsageEvent,
+    pub(in super::super) key: SmolStr,
+    pub(in super::super) request: SmolStr,
     /// Whose the key is, where the event says so.
-    pub(super) owner: Option<OwnerId>,
+    pub(in super::super) owner: Option<OwnerId>,
 }
 
 /// What reading was like.
 #[derive(Default)]
-pub(super) struct Summary {
-    pub(super) moved: u64,
-    pub(super) late: u64,
-    pub(super) unknown: UnknownFields,
+pub(in super::super) struct Summary {
+    pub(in super::super) moved: u64,
+    pub(in super::super) late: u64,
+    pub(in super::super) unknown: UnknownFields,
 }
 
 /// Files to be read as one stream.
-pub(super) struct Stream<'a> {
+pub(in super::super) struct Stream<'a> {
     paths: &'a [PathBuf],
     /// Microseconds within which a file's events are put in order.
     disorder: u64,
 }
 
 impl<'a> Stream<'a> {
-    pub(super) const fn new(paths: &'a [PathBuf], disorder: u64) -> Self {
+    pub(in super::super) const fn new(paths: &'a [PathBuf], disorder: u64) -> Self {
         Self { paths, disorder }
     }
 
@@ -67,7 +67,7 @@ impl<'a> Stream<'a> {
     /// # Errors
     ///
     /// When a file can not be read, or holds what is no event: the first of these, with their lines.
-    pub(super) fn run(
+    pub(in super::super) fn run(
         &self,
         lookup: &Lookup<'_>,
         bar: &ProgressBar,

@@ -11,7 +11,7 @@ use super::files::read_table;
 
 /// Labels by request.
 #[derive(Debug, Default)]
-pub(super) struct Truth {
+pub(in super::super) struct Truth {
     attacks: Vec<SmolStr>,
     /// Thieves' requests only; every other is the owner's.
     labels: HashMap<u128, u32>,
@@ -19,7 +19,7 @@ pub(super) struct Truth {
 
 impl Truth {
     /// Reads files of `request` and `attack`; an empty or absent attack is the owner's.
-    pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
+    pub(in super::super) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
         let mut truth = Self::default();
         let mut places: HashMap<SmolStr, u32> = HashMap::new();
         for path in paths {
@@ -47,17 +47,17 @@ impl Truth {
     }
 
     /// Names of the thefts, which labels are places in.
-    pub(super) fn attacks(&self) -> &[SmolStr] {
+    pub(in super::super) fn attacks(&self) -> &[SmolStr] {
         &self.attacks
     }
 
     /// How many requests are thieves'.
-    pub(super) fn thief_requests(&self) -> u64 {
+    pub(in super::super) fn thief_requests(&self) -> u64 {
         self.labels.len() as u64
     }
 
     /// The theft that a request belongs to.
-    pub(super) fn attack_of(&self, request: u128) -> Option<u32> {
+    pub(in super::super) fn attack_of(&self, request: u128) -> Option<u32> {
         self.labels.get(&request).copied()
     }
 }
