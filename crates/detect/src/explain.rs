@@ -173,9 +173,11 @@ pub(crate) fn unfamiliar_burst(
     context: &ContextMatch,
     request: &RequestContext,
 ) -> Finding {
-    let Weighed { requests, cost, busiest, by_model, prompts, many, days: score } = weighed;
+    let Weighed { requests, cost, busiest, by_model, prompts, many, by_prompts, days: score } = weighed;
     let new = if *by_model {
         format!("a model it never used ({})", request.model)
+    } else if *by_prompts {
+        format!("about {prompts} different prompts, none of which it ever had")
     } else {
         "prompts it never had".to_owned()
     };

@@ -68,6 +68,11 @@ impl<const CAP: usize> KnownSet<CAP> {
             .is_none_or(|entry| hour.saturating_sub(entry.first) < 24)
     }
 
+    /// How many values the key has had for a day or more.
+    pub(crate) fn grown(&self, hour: u32) -> usize {
+        self.entries.iter().filter(|entry| hour.saturating_sub(entry.first) >= 24).count()
+    }
+
     /// Whether a stated value is new: absent values and values of a set that holds nothing are not.
     fn is_new(&self, print: u32) -> bool {
         print != 0 && !self.is_empty() && !self.contains(print)

@@ -23,6 +23,7 @@
 
 pub mod blank;
 pub mod budget;
+pub mod counted;
 pub mod dry;
 pub mod fleet;
 pub mod html;

@@ -120,6 +120,10 @@ fn thefts_are_put_into_events_of_your_own() {
     assert_eq!(answer.code, 0, "{answer:?}");
     assert!(answer.stderr.contains("4 owners on 9 days, 7 of which only teach"), "{answer:?}");
     assert!(answer.stderr.contains("key-days to calibrate on do not support"), "{answer:?}");
+    assert!(
+        answer.stderr.contains("This fleet's own rates, used by the layered detector: counted on"),
+        "{answer:?}"
+    );
     let report: Value = serde_json::from_str(&answer.stdout).unwrap();
     let protocol = &report["protocol"];
     assert_eq!((&protocol["test"]["keys"], &protocol["calibration"]["keys"]), (&2.into(), &2.into()));
@@ -135,8 +139,8 @@ fn thefts_are_put_into_events_of_your_own() {
         .collect();
     assert!(tried.contains(&(&"crowd".into(), &"loud".into())), "{tried:?}");
     // Those of the truth come beside those that are simulated, and have a name of their own.
-    let answer = run(&["--attacks", "recorded"]);
-    assert_eq!(answer.code, 0, "{answer:?}");
+    let answer = run(&["--attacks", "recorded", "--fleet-rates", "shipped"]);
+    assert!(answer.code == 0 && !answer.stderr.contains("own rates"), "{answer:?}");
     let report: Value = serde_json::from_str(&answer.stdout).unwrap();
     let groups = report["attacks"].as_array().unwrap().iter().map(|attack| &attack["group"]);
     assert!(groups.clone().count() > 0 && groups.clone().all(|group| group == "recorded"), "{report}");

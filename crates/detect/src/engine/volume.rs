@@ -102,6 +102,8 @@ impl Engine {
             baseline,
             rates: self.rates_by(churn, state, now),
             prompt_churn: self.prompt_churn(Some(churn), maturity_days),
+            prompts: state.known.templates.grown(state.age_hours(now)),
+            people: state.people(),
             maturity_days,
         };
         let weighed = inside.weigh(by_model, &key)?;

@@ -67,18 +67,18 @@ fn ways() -> Vec<Way> {
     vec![
         // Their own network and software, as the reports have it.
         Way {
-            share: 0.25,
+            share: 0.30,
             law: Law {
-                source: [0.02, 0.06, 0.06, 0.10, 0.16, 0.60],
+                source: [0.02, 0.06, 0.14, 0.11, 0.17, 0.50],
                 client: [0.05, 0.05, 0.15, 0.75],
-                usage: [0.37, 0.52, 0.11],
+                usage: [0.40, 0.49, 0.11],
                 template: [0.06, 0.94],
             },
             disguised: false,
         },
         // Their own network, the key's software and models.
         Way {
-            share: 0.60,
+            share: 0.55,
             law: Law {
                 source: [0.0, 0.06, 0.31, 0.29, 0.25, 0.09],
                 client: [0.95, 0.03, 0.01, 0.01],
@@ -154,5 +154,5 @@ pub(super) fn tables() -> FleetPriors {
         ..service.clone()
     };
     let cohorts = [service, pool, ci, team, public].map(Cohort::with_means);
-    FleetPriors { version: 5, cohorts, ways: ways(), factors: None }
+    FleetPriors { version: 6, cohorts, ways: ways(), factors: None }
 }

@@ -117,7 +117,7 @@ fn read(text: &str) -> String {
 fn wrong_files_say_what_is_wrong() {
     let row = |row: &str| {
         read(&format!(
-            r#"{{"version":1,"tables":5,"key_days":{{"machines":1,"people":0}},"newcomers":[{row}]}}"#
+            r#"{{"version":1,"tables":6,"key_days":{{"machines":1,"people":0}},"newcomers":[{row}]}}"#
         ))
     };
     let check = |text: String, says: &str| assert!(text.contains(says), "{text} against {says}");
@@ -128,7 +128,7 @@ fn wrong_files_say_what_is_wrong() {
     check(row(&whole.replace("1.5", "-1.5")), "row 1: `expected`, `met` and `spaced_days` are numbers");
     check(row(&whole.replace("\"met\"", "\"mat\"")), "unknown field `mat`");
     check(
-        read(r#"{"version":9,"tables":5,"key_days":{"machines":1,"people":0},"newcomers":[]}"#),
+        read(r#"{"version":9,"tables":6,"key_days":{"machines":1,"people":0},"newcomers":[]}"#),
         "`version` is 9",
     );
     check(read("[]"), "invalid");

@@ -38,7 +38,11 @@ struct Lived {
 impl Lived {
     /// A service with ten days of six calls an hour.
     fn new() -> Self {
-        let profile = KeyProfile { workload: Workload::Service, ..KeyProfile::default() };
+        Self::of(Workload::Service)
+    }
+
+    fn of(workload: Workload) -> Self {
+        let profile = KeyProfile { workload, ..KeyProfile::default() };
         let (engine, state) = (Engine::default(), KeyState::new());
         let mut lived = Self { engine, profile, state, seq: 0, alerts: Vec::new(), served: 0, refused: 0 };
         for i in 0..10 * 144 {
@@ -113,12 +117,38 @@ fn deployments_and_jobs_are_quiet() {
     for (count, asks) in [
         (3_000, Asks { model: "gpt-4o-mini", templates: 0 }),
         (60, Asks { model: "gpt-4o-mini", templates: 1 }),
-        (60, Asks { model: "gpt-4o-mini", templates: 60 }),
+        (60, Asks { model: "gpt-4o-mini", templates: 6 }),
         (90, Asks { model: "gpt-4o", templates: 1 }),
         (180, Asks { model: "gpt-4o-mini", templates: 1 }),
     ] {
         check(count, asks, count..=count, None);
     }
+}
+
+#[test]
+fn many_prompts_at_once_that_are_all_new_are_told_of_however_few_requests_there_are() {
+    check(60, Asks { model: "gpt-4o-mini", templates: 30 }, 60..=60, Some(ContextMatch::default()));
+    check(60, Asks { model: "gpt-4o-mini", templates: 8 }, 60..=60, None);
+    // People try a model by many prompts.
+    let mut team = Lived::of(Workload::Team);
+    team.hour(0, 60, Asks { model: "gpt-4o-mini", templates: 30 });
+    assert_eq!(team.alerts, []);
+}
+
+#[test]
+fn prompts_that_are_all_rewritten_at_once_are_the_owners() {
+    let mut lived = Lived::new();
+    let own = Asks { model: "gpt-4o-mini", templates: 12 };
+    // Twelve prompts come one after the other over two weeks, and are used from then on.
+    let used = |lived: &mut Lived, day_number: u64, first: u64| {
+        for i in 0..24 {
+            let template = 0xabc0_0000 + (first + i % own.templates.min(1 + day_number)) * 7_919;
+            lived.send(&Call { template, ..usual(day(10 + day_number).plus(i * HOUR / 24)) });
+        }
+    };
+    (0..14).for_each(|day| used(&mut lived, day, 0));
+    used(&mut lived, 15, 100);
+    assert_eq!(lived.alerts, [], "all twelve are new in one hour");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Methods against thefts on a simulated fleet: train, calibrate, judge.
 
-use anyhow::ensure;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use tokenwatch_detect::{Engine, FleetRates};
+use tokenwatch_evaluate::counted::rates_of;
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
 use tokenwatch_evaluate::report::{self, Parts, Point, Report};
@@ -8,13 +12,16 @@ use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
 use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trace, Trial};
 use tokenwatch_evaluate::world::{Group, World};
 
+use super::events::Rates;
 use super::methods::{self, LAYERED, METHODS};
 use super::parallel::{Crew, thread_time};
 use super::{Args, Only, trace, volumes};
-use crate::output;
+use crate::{fleet_rates, output};
 
 /// Keys of each population when nobody says how many: thefts, thresholds, false alarms.
 const KEYS: [u32; 3] = [300, 5_250, 5_250];
+/// Types of newcomer that are told of where a fleet has rates of its own.
+const DIFFERENCES_MAX: usize = 20;
 const KEYS_QUICK: [u32; 3] = [20, 60, 60];
 /// Resamples behind each interval of a first look.
 const RESAMPLES_QUICK: u32 = 200;
@@ -27,6 +34,8 @@ pub(super) struct Contest {
     attacks: Vec<usize>,
     changes: Vec<usize>,
     false_alarms_per_year: f64,
+    /// How often honest newcomers come to recorded keys; simulated ones live as the shipped tables say.
+    rates: Option<Rates>,
     /// Whether scores over time are wanted.
     is_traced: bool,
     crew: Crew,
@@ -71,6 +80,7 @@ impl Contest {
             attacks,
             changes,
             false_alarms_per_year,
+            rates: (!args.events.trace.is_empty()).then(|| args.events.fleet_rates.clone()),
             is_traced: args.html.is_some(),
             crew,
         }))
@@ -80,7 +90,10 @@ impl Contest {
     pub(super) fn run(&self) -> anyhow::Result<Report> {
         let plan = Plan::new(self.world.as_ref(), &self.options);
         let (world, per_year) = (self.world.as_ref(), self.false_alarms_per_year);
-        let contestants = methods::make(&self.methods, world, &self.options, &plan, per_year, &self.crew)?;
+        let engine = Arc::new(self.engine()?);
+        let make =
+            methods::Make { world, options: &self.options, plan: &plan, per_year, engine, crew: &self.crew };
+        let contestants = make.all(&self.methods)?;
         let calibrating = Trial { checks_budgets: false, ..self.clean_trial(&contestants) };
         let calibration = self.try_keys("calibrating", &plan.calibration, &calibrating)?;
         let points = report::points(&contestants, &calibration, &self.options);
@@ -99,6 +112,37 @@ impl Contest {
             clean: &clean,
             traces: self.traces(&plan, &contestants, &points),
         }))
+    }
+
+    /// The layered detector's engine: recorded fleets have rates of their own.
+    fn engine(&self) -> anyhow::Result<Engine> {
+        let shipped = Engine::default();
+        match &self.rates {
+            None | Some(Rates::Shipped) => Ok(shipped),
+            Some(Rates::File(path)) => Ok(Engine::new(Default::default(), fleet_rates::read(path)?)),
+            Some(Rates::Counted) => {
+                let keys: Vec<usize> = (0..self.world.keys().len()).collect();
+                let (world, days) = (self.world.as_ref(), self.options.teach_days);
+                let of_owner = |keys: &[usize]| -> Vec<FleetRates> {
+                    let world = self.with_siblings(keys);
+                    keys.iter().map(|&key| rates_of(&world, key, days, &shipped)).collect()
+                };
+                let owners = by_owner(world, &keys);
+                let places: Vec<usize> = (0..owners.len()).collect();
+                let counted = self.crew.map("counting newcomers", &places, |place| {
+                    of_owner(owners.get(place).map(Vec::as_slice).unwrap_or_default())
+                })?;
+                let rates = counted.into_iter().flatten().reduce(|mut all, of_key| {
+                    all.add(&of_key);
+                    all
+                });
+                let rates = rates.context("--trace: no keys")?;
+                let differences: Vec<_> = rates.differences().into_iter().take(DIFFERENCES_MAX).collect();
+                let text = fleet_rates::describe(rates.key_days(), rates.newcomers(), &differences);
+                output::say(&format!("This fleet's own rates, used by the layered detector: {text}"));
+                Ok(Engine::new(Default::default(), shipped.priors().clone().with_rates(&rates)?))
+            }
+        }
     }
 
     /// The world as some keys of one owner find it: each can be asked about newcomers of the others.

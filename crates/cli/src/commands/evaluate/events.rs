@@ -58,8 +58,8 @@ pub(super) struct EventsArgs {
     score_from: Option<Timestamp>,
     /// How often honest newcomers come: counted on the days that only teach, the shipped tables, or a file that
     /// --write-fleet-rates wrote
-    #[arg(long, value_name = "counted|shipped|FILE", default_value = "counted", requires = "events")]
-    fleet_rates: Rates,
+    #[arg(long, value_name = "counted|shipped|FILE", default_value = "counted", requires = "own")]
+    pub(super) fleet_rates: Rates,
     /// Write what was counted to a file, for --fleet-rates here or fleet_rates in the configuration of a gateway
     #[arg(long, value_name = "FILE", requires = "events")]
     write_fleet_rates: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub(super) struct EventsArgs {
 
 /// Whose rates of honest newcomers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Rates {
+pub(super) enum Rates {
     Counted,
     Shipped,
     File(PathBuf),

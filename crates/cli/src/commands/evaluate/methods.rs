@@ -78,34 +78,40 @@ pub(super) const METHODS: [About; 10] = [
     about("lstm_novelty", "the same with counts of what was new", None, true, LSTM),
 ];
 
-/// Makes the methods with these names; learned ones are trained on the calibration keys' days that teach.
-pub(super) fn make(
-    names: &[&'static str],
-    world: &dyn World,
-    options: &Options,
-    plan: &Plan,
-    per_year: f64,
-    crew: &Crew,
-) -> anyhow::Result<Vec<Contestant>> {
-    let wanted = || METHODS.iter().filter(|about| names.contains(&about.name));
-    let training = if wanted().any(|about| about.is_trained) {
-        train(world, options, plan, crew)?
-    } else {
-        Training::new(0)
-    };
-    wanted()
-        .map(|about| {
-            if about.name == LAYERED {
-                let profile = KeyProfile { false_alarms_per_year: per_year, ..KeyProfile::default() };
-                let engine = Arc::new(Engine::default());
-                let method = Box::new(Layered::new(Arc::clone(&engine)));
-                let (nominal, engine) = (Some(profile.alert_days()), Some(engine));
-                return Ok(Contestant { method, nominal, engine, published: about.published });
-            }
-            let method = classic::from_name(about.name, &training, options.seed)?;
-            Ok(Contestant { method, nominal: about.nominal, engine: None, published: about.published })
-        })
-        .collect()
+/// What methods are made from.
+pub(super) struct Make<'a> {
+    pub(super) world: &'a dyn World,
+    pub(super) options: &'a Options,
+    pub(super) plan: &'a Plan,
+    /// False alarms a year of the layered detector, and its engine.
+    pub(super) per_year: f64,
+    pub(super) engine: Arc<Engine>,
+    pub(super) crew: &'a Crew,
+}
+
+impl Make<'_> {
+    /// Makes the methods with these names; learned ones are trained on the calibration keys' days that teach.
+    pub(super) fn all(&self, names: &[&'static str]) -> anyhow::Result<Vec<Contestant>> {
+        let wanted = || METHODS.iter().filter(|about| names.contains(&about.name));
+        let training = if wanted().any(|about| about.is_trained) {
+            train(self.world, self.options, self.plan, self.crew)?
+        } else {
+            Training::new(0)
+        };
+        wanted()
+            .map(|about| {
+                if about.name == LAYERED {
+                    let false_alarms_per_year = self.per_year;
+                    let profile = KeyProfile { false_alarms_per_year, ..KeyProfile::default() };
+                    let method = Box::new(Layered::new(Arc::clone(&self.engine)));
+                    let (nominal, engine) = (Some(profile.alert_days()), Some(Arc::clone(&self.engine)));
+                    return Ok(Contestant { method, nominal, engine, published: about.published });
+                }
+                let method = classic::from_name(about.name, &training, self.options.seed)?;
+                Ok(Contestant { method, nominal: about.nominal, engine: None, published: about.published })
+            })
+            .collect()
+    }
 }
 
 /// Collects what the learned methods are trained on. The sample does not depend on the order in which keys come.
