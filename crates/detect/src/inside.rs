@@ -142,7 +142,8 @@ impl New {
 }
 
 impl Inside {
-    /// Counts a request of one of the key's own callers; `churn` is the key's, should the hour begin with it.
+    /// Counts a request of one of the key's own callers; `churn` is the key's, should the hour begin with it. Whether it has a
+    /// new prompt that was not counted in this hour yet.
     pub(crate) fn note(
         &mut self,
         new: New,
@@ -150,7 +151,7 @@ impl Inside {
         now: Timestamp,
         cost: NanoUsd,
         churn: Option<&Churn>,
-    ) {
+    ) -> bool {
         if self.hour != now.hour() {
             let told = self.told.take();
             *self = Self { hour: now.hour(), told, churn: churn.cloned(), ..Self::default() };
@@ -161,9 +162,11 @@ impl Inside {
         } else {
             self.prompts.note(features.template, cost);
         }
+        let before = self.seen;
         if new.prompt {
             mark(&mut self.seen, u64::from(features.template));
         }
+        self.seen != before
     }
 
     /// Weighs the hour by one of the two sorts; `None` when it is nothing special.
@@ -212,12 +215,13 @@ impl Inside {
         self.churn.as_ref()
     }
 
-    /// Whether an hour may be special, without looking at rates: a look that most requests end with.
-    pub(crate) fn may_be_special(&self, baseline: &Baseline) -> bool {
+    /// Whether an hour may be special, without looking at rates: a look that most requests end with. `is_one_more` as
+    /// [`Inside::note`] said.
+    pub(crate) fn may_be_special(&self, baseline: &Baseline, is_one_more: bool) -> bool {
         let (busy, dear) = baseline.peaks_at_least();
         // Two prompts may share a bit.
         let marked: u32 = self.seen.iter().map(|word| word.count_ones()).sum();
-        if u64::from(marked) + 1 >= SPREAD_FROM {
+        if is_one_more && u64::from(marked) + 1 >= SPREAD_FROM {
             return true;
         }
         [self.prompts, self.models].iter().any(|heap| {

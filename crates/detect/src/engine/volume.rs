@@ -1,5 +1,6 @@
 //! How much: the surge channel, which is about the whole key, and what a newcomer brings.
 
+use tokenwatch_model::containment::ContextMatch;
 use tokenwatch_model::event::UsageEvent;
 use tokenwatch_model::finding::{Finding, Tier};
 use tokenwatch_model::time::{DAY, Timestamp};
@@ -69,13 +70,19 @@ impl Engine {
         }
         let Some(new) = New::of(&state.known, features, state.age_hours(now)) else { return Lesson::All };
         let mut inside = state.inside.take().unwrap_or_default();
-        inside.note(new, features, now, event.cost, state.churn.as_ref());
-        let told = self.weigh_inside(state, &inside, new.model, now).and_then(|weighed| {
+        let is_one_more = inside.note(new, features, now, event.cost, state.churn.as_ref());
+        let weighed = self.weigh_inside(state, &inside, new.model, is_one_more, now);
+        let told = weighed.and_then(|weighed| {
             Some((self.note_evidence(state, profile, rules::INSIDE, weighed.days)?, weighed))
         });
         let mut lesson = Lesson::All;
         if let Some((tier, weighed)) = told {
-            let context = inside.context(new.model, features, request);
+            // What is told of for its many prompts has none in common.
+            let context = if weighed.by_prompts {
+                ContextMatch::default()
+            } else {
+                inside.context(new.model, features, request)
+            };
             findings.push(explain::unfamiliar_burst(&weighed, tier, &context, request));
             if !context.is_empty() {
                 let (model, template) = if new.model { (features.model, 0) } else { (0, features.template) };
@@ -93,9 +100,11 @@ impl Engine {
         state: &KeyState,
         inside: &Inside,
         by_model: bool,
+        is_one_more: bool,
         now: Timestamp,
     ) -> Option<Weighed> {
-        let baseline = state.baseline.as_ref().filter(|baseline| inside.may_be_special(baseline))?;
+        let is_special = |baseline: &&Baseline| inside.may_be_special(baseline, is_one_more);
+        let baseline = state.baseline.as_ref().filter(is_special)?;
         let churn = inside.churn()?;
         let maturity_days = state.maturity_days(now);
         let key = OfKey {
