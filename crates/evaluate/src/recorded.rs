@@ -22,7 +22,7 @@ mod columns;
 
 pub use columns::Columns;
 
-/// Collects events, in the order of time.
+/// Collects events, in any order.
 #[derive(Debug, Default)]
 pub struct Recording {
     profiles: HashMap<KeyId, KeyProfile>,
@@ -69,7 +69,11 @@ impl Recording {
 
     /// The world of these events. Thefts that came with them count from day `teach_days` on; those that are simulated
     /// have at most `theft_requests_max` requests. `None` when no event is clean.
-    pub fn finish(self, teach_days: u32, theft_requests_max: usize) -> Option<RecordedWorld> {
+    pub fn finish(mut self, teach_days: u32, theft_requests_max: usize) -> Option<RecordedWorld> {
+        for Collected { clean, stolen, .. } in self.keys.values_mut() {
+            let all = stolen.values_mut().chain([clean]);
+            all.for_each(|events| events.sort_by_key(|event| event.request.time));
+        }
         let first =
             self.keys.values().filter_map(|key| key.clean.first()).map(|event| event.request.time).min()?;
         let last =

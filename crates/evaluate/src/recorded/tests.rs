@@ -94,14 +94,17 @@ fn thefts_that_came_with_the_events_are_no_clean_traffic() {
         recording.add(event, None, Some(&kind.into()));
     };
     steal("early", 2);
-    steal("mine", 8);
+    // Late ones are put in their places.
     steal("mine", 9);
+    steal("mine", 8);
     let world = recording.finish(TEACH, 50).unwrap();
     let place = |name: &str| world.attacks().iter().position(|attack| attack.name == name).unwrap();
     let (start, end) = (world.start().plus(7 * DAY), world.start().plus(11 * DAY));
     let of = |name: &str| (0..6).map(|key| world.theft(key, place(name), 1, start, end).len()).sum::<usize>();
     assert_eq!((of("mine"), of("early")), (2, 0), "thefts of days that teach can not be judged");
     assert_eq!(world.attacks()[place("mine")].group, Group::Recorded);
+    let mine = |key| world.theft(key, place("mine"), 1, start, end);
+    assert!((0..6).all(|key| mine(key).is_sorted_by_key(|event| event.request.time)));
     let key = (0..6).find(|&key| {
         world.events(key, 11).first().is_some_and(|event| event.request.key == clean[0].request.key)
     });

@@ -20,11 +20,11 @@ use crate::{fleet_rates, output};
 
 /// Keys of each population when nobody says how many: thefts, thresholds, false alarms.
 const KEYS: [u32; 3] = [300, 5_250, 5_250];
-/// Types of newcomer that are told of where a fleet has rates of its own.
-const DIFFERENCES_MAX: usize = 20;
 const KEYS_QUICK: [u32; 3] = [20, 60, 60];
 /// Resamples behind each interval of a first look.
 const RESAMPLES_QUICK: u32 = 200;
+/// Types of newcomer that are told of where a fleet has rates of its own.
+const DIFFERENCES_MAX: usize = 20;
 
 /// Everything that was asked for, checked.
 pub(super) struct Contest {

@@ -76,12 +76,6 @@ fn read(args: &Args, learn_days: u32) -> anyhow::Result<RecordedWorld> {
         "--truth: none of its {} thief requests is among the events; the field `request` of both must hold the same ids",
         truth.thief_requests()
     );
-    if summary.late > 0 {
-        output::say(&format!(
-            "warning: {} events came later than --disorder and stand where they came",
-            summary.late
-        ));
-    }
     for (name, count) in summary.unknown.counts() {
         output::say(&format!("warning: the field {name} is not known and was passed over in {count} events"));
     }
