@@ -121,7 +121,7 @@ fn thefts_are_put_into_events_of_your_own() {
     assert!(answer.stderr.contains("4 owners on 9 days, 7 of which only teach"), "{answer:?}");
     assert!(answer.stderr.contains("key-days to calibrate on do not support"), "{answer:?}");
     assert!(
-        answer.stderr.contains("This fleet's own rates, used by the layered detector: counted on"),
+        answer.stderr.contains("This fleet's own rates, used once results count: counted on"),
         "{answer:?}"
     );
     let report: Value = serde_json::from_str(&answer.stdout).unwrap();

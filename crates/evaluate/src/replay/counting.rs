@@ -37,6 +37,20 @@ pub struct Counted {
     pub differences: Vec<Difference>,
 }
 
+impl Counted {
+    /// What is told of rates.
+    pub fn of(rates: &FleetRates, used: bool) -> Self {
+        let [machine_key_days, people_key_days] = rates.key_days();
+        Self {
+            used,
+            machine_key_days,
+            people_key_days,
+            newcomers: rates.newcomers(),
+            differences: rates.differences().into_iter().take(DIFFERENCES_MAX).collect(),
+        }
+    }
+}
+
 /// A count under way.
 pub(super) struct Count {
     counting: Counting,
@@ -83,14 +97,6 @@ impl Count {
     }
 
     pub(super) fn report(&self) -> Option<Counted> {
-        let rates = self.rates()?;
-        let [machine_key_days, people_key_days] = rates.key_days();
-        Some(Counted {
-            used: self.used.is_some(),
-            machine_key_days,
-            people_key_days,
-            newcomers: rates.newcomers(),
-            differences: rates.differences().into_iter().take(DIFFERENCES_MAX).collect(),
-        })
+        self.rates().map(|rates| Counted::of(rates, self.used.is_some()))
     }
 }

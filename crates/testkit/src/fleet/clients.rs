@@ -140,13 +140,14 @@ impl Client {
 ///
 /// When the build is damaged; see [`ReadClientsError`].
 pub fn bundled() -> Result<Vec<Client>, ReadClientsError> {
-    with_sizes(read_counts()?, &read_tokens()?)
+    with_sizes(read_counts()?, &read_tokens()?, &BTreeMap::new())
 }
 
-/// Gives clients their sizes, and to those that have none another's.
+/// Gives clients their sizes, and to those that have none another's: one of theirs, or where none has any one of `spare`.
 fn with_sizes(
     mut clients: Vec<Client>,
     laws: &BTreeMap<String, Quarters>,
+    spare: &BTreeMap<String, Quarters>,
 ) -> Result<Vec<Client>, ReadClientsError> {
     for client in &mut clients {
         let own = laws.get(&client.name);
@@ -155,28 +156,31 @@ fn with_sizes(
             spread_censored(client, quarters);
         }
     }
-    for index in 0..clients.len() {
-        let lender = lender(&clients, index)
-            .and_then(|name| laws.get(name))
-            .ok_or_else(|| ReadClientsError::NoTokens(clients[index].name.clone()))?;
-        clients[index].sizes = filled(lender);
+    let theirs = clients.iter().filter(|client| client.has_tokens).map(|client| client.name.clone());
+    let mut lenders: Vec<(String, &Quarters)> =
+        theirs.filter_map(|name| laws.get(&name).map(|quarters| (name, quarters))).collect();
+    if lenders.is_empty() {
+        lenders = spare.iter().map(|(name, quarters)| (name.clone(), quarters)).collect();
+    }
+    for (index, client) in clients.iter_mut().enumerate() {
+        let own = laws.get(&client.name).filter(|_| client.has_tokens);
+        let quarters = own.or_else(|| lent(&client.name, index, &lenders));
+        client.sizes = filled(quarters.ok_or_else(|| ReadClientsError::NoTokens(client.name.clone()))?);
     }
     Ok(clients)
 }
 
-/// Whose sizes a client has: its own, or those of the client of its model that comes after it in turn, so that not all
-/// borrow from one.
-fn lender(clients: &[Client], index: usize) -> Option<&str> {
-    let client = clients.get(index)?;
-    if client.has_tokens {
-        return Some(&client.name);
-    }
+/// Whose sizes a client without any has: those of a client of its model, else of any, in turn, so that not all borrow from
+/// one.
+fn lent<'a>(name: &str, index: usize, lenders: &[(String, &'a Quarters)]) -> Option<&'a Quarters> {
     let model = |name: &str| name.split('/').next().map(str::to_owned);
-    let lenders: Vec<&Client> = clients
+    let alike: Vec<&Quarters> = lenders
         .iter()
-        .filter(|other| other.has_tokens && model(&other.name) == model(&client.name))
+        .filter(|(lender, _)| model(lender) == model(name))
+        .map(|(_, quarters)| *quarters)
         .collect();
-    lenders.get(index % lenders.len().max(1)).map(|lender| lender.name())
+    let any = || lenders.get(index % lenders.len().max(1)).map(|(_, quarters)| *quarters);
+    alike.get(index % alike.len().max(1)).copied().or_else(any)
 }
 
 /// Whether sizes can be drawn: some quarter has both laws.

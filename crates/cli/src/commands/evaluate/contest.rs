@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use tokenwatch_detect::{Engine, FleetRates};
+use tokenwatch_detect::Engine;
 use tokenwatch_evaluate::counted::rates_of;
 use tokenwatch_evaluate::fleet::{FleetSettings, FleetWorld};
 use tokenwatch_evaluate::plan::{Options, Plan};
+use tokenwatch_evaluate::replay::Counted;
 use tokenwatch_evaluate::report::{self, Parts, Point, Report};
 use tokenwatch_evaluate::siblings::{WithSiblings, by_owner};
 use tokenwatch_evaluate::trial::{Contestant, KeyTrial, Trace, Trial};
 use tokenwatch_evaluate::world::{Group, World};
 
 use super::events::Rates;
+use super::events::view::rates as rates_told;
 use super::methods::{self, LAYERED, METHODS};
 use super::parallel::{Crew, thread_time};
 use super::{Args, Only, trace, volumes};
@@ -23,8 +25,6 @@ const KEYS: [u32; 3] = [300, 5_250, 5_250];
 const KEYS_QUICK: [u32; 3] = [20, 60, 60];
 /// Resamples behind each interval of a first look.
 const RESAMPLES_QUICK: u32 = 200;
-/// Types of newcomer that are told of where a fleet has rates of its own.
-const DIFFERENCES_MAX: usize = 20;
 
 /// Everything that was asked for, checked.
 pub(super) struct Contest {
@@ -69,7 +69,9 @@ impl Contest {
             trace::world(args, &mut options)?
         };
         let attacks = attacks_of(args, world.as_ref())?;
-        let methods = methods.into_iter().map(|(_, name)| name).collect();
+        let methods: Vec<&'static str> = methods.into_iter().map(|(_, name)| name).collect();
+        let has_own_rates = !args.events.trace.is_empty() && methods.contains(&LAYERED);
+        let rates = has_own_rates.then(|| args.events.fleet_rates.clone());
         let crew = Crew::new(args.threads);
         let changes = (0..world.changes().len()).collect();
         let false_alarms_per_year = args.false_alarms_per_key_year;
@@ -80,7 +82,7 @@ impl Contest {
             attacks,
             changes,
             false_alarms_per_year,
-            rates: (!args.events.trace.is_empty()).then(|| args.events.fleet_rates.clone()),
+            rates,
             is_traced: args.html.is_some(),
             crew,
         }))
@@ -122,24 +124,15 @@ impl Contest {
             Some(Rates::File(path)) => Ok(Engine::new(Default::default(), fleet_rates::read(path)?)),
             Some(Rates::Counted) => {
                 let keys: Vec<usize> = (0..self.world.keys().len()).collect();
-                let (world, days) = (self.world.as_ref(), self.options.teach_days);
-                let of_owner = |keys: &[usize]| -> Vec<FleetRates> {
-                    let world = self.with_siblings(keys);
-                    keys.iter().map(|&key| rates_of(&world, key, days, &shipped)).collect()
-                };
-                let owners = by_owner(world, &keys);
-                let places: Vec<usize> = (0..owners.len()).collect();
-                let counted = self.crew.map("counting newcomers", &places, |place| {
-                    of_owner(owners.get(place).map(Vec::as_slice).unwrap_or_default())
-                })?;
-                let rates = counted.into_iter().flatten().reduce(|mut all, of_key| {
+                let days = self.options.teach_days;
+                let of_key = |world: &dyn World, key: usize| rates_of(world, key, days, &shipped);
+                let counted = self.each_key("counting newcomers", &keys, of_key)?;
+                let rates = counted.into_iter().reduce(|mut all, of_key| {
                     all.add(&of_key);
                     all
                 });
                 let rates = rates.context("--trace: no keys")?;
-                let differences: Vec<_> = rates.differences().into_iter().take(DIFFERENCES_MAX).collect();
-                let text = fleet_rates::describe(rates.key_days(), rates.newcomers(), &differences);
-                output::say(&format!("This fleet's own rates, used by the layered detector: {text}"));
+                output::say(&rates_told(&Counted::of(&rates, true)));
                 Ok(Engine::new(Default::default(), shipped.priors().clone().with_rates(&rates)?))
             }
         }
@@ -173,24 +166,32 @@ impl Contest {
         Trial { attacks: &[], changes: &[], ..self.trial(contestants, &[]) }
     }
 
-    /// Tries keys owner by owner: traffic and what siblings know are made, used and dropped, so that memory does not
+    /// Works on keys owner by owner: traffic and what siblings know are made, used and dropped, so that memory does not
     /// grow with the number of keys.
+    fn each_key<T: Send>(
+        &self,
+        what: &'static str,
+        keys: &[usize],
+        of_key: impl Fn(&dyn World, usize) -> T + Sync,
+    ) -> anyhow::Result<Vec<T>> {
+        let owners = by_owner(self.world.as_ref(), keys);
+        let places: Vec<usize> = (0..owners.len()).collect();
+        let of_owner = |place: usize| -> Vec<T> {
+            let keys = owners.get(place).map(Vec::as_slice).unwrap_or_default();
+            let world = self.with_siblings(keys);
+            keys.iter().map(|&key| of_key(&world, key)).collect()
+        };
+        Ok(self.crew.map(what, &places, of_owner)?.into_iter().flatten().collect())
+    }
+
+    /// Tries keys.
     fn try_keys(
         &self,
         what: &'static str,
         keys: &[usize],
         trial: &Trial<'_>,
     ) -> anyhow::Result<Vec<KeyTrial>> {
-        let owners = by_owner(self.world.as_ref(), keys);
-        let places: Vec<usize> = (0..owners.len()).collect();
-        let of_owner = |place: usize| -> Vec<KeyTrial> {
-            let keys = owners.get(place).map(Vec::as_slice).unwrap_or_default();
-            let world = self.with_siblings(keys);
-            let trial = Trial { world: &world, ..*trial };
-            keys.iter().map(|&key| trial.run(key)).collect()
-        };
-        let mut trials: Vec<KeyTrial> =
-            self.crew.map(what, &places, of_owner)?.into_iter().flatten().collect();
+        let mut trials = self.each_key(what, keys, |world, key| Trial { world, ..*trial }.run(key))?;
         trials.sort_by_key(|trial| trial.key);
         Ok(trials)
     }

@@ -7,7 +7,7 @@ mod notes;
 pub(super) mod profiles;
 pub(super) mod stream;
 pub(super) mod truth;
-mod view;
+pub(super) mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -178,11 +178,7 @@ pub(super) fn run(common: &Common, args: &EventsArgs, false_alarms_per_year: f64
     (input.moved, input.late) = (summary.moved, summary.late);
     input.unknown_fields = summary.unknown.counts().map(|(name, count)| (name.to_owned(), count)).collect();
     ensure!(input.events > 0, "the files hold no events");
-    ensure!(
-        input.truth_matched > 0 || input.truth_thief_requests == 0,
-        "--truth: none of its {} thief requests is among the events; the field `request` of both must hold the same ids",
-        input.truth_thief_requests
-    );
+    truth.check_matched(input.truth_matched)?;
     let unseen = profiles.names.into_iter().filter(|(key, _)| !replay.has_seen(*key));
     input.profiles_unseen = unseen.map(|(_, name)| name).collect();
     if let (Some(path), Some(rates)) = (&args.write_fleet_rates, replay.rates()) {

@@ -71,11 +71,7 @@ fn read(args: &Args, learn_days: u32) -> anyhow::Result<RecordedWorld> {
     });
     bar.finish_and_clear();
     let summary = summary?;
-    ensure!(
-        stolen > 0 || truth.thief_requests() == 0,
-        "--truth: none of its {} thief requests is among the events; the field `request` of both must hold the same ids",
-        truth.thief_requests()
-    );
+    truth.check_matched(stolen)?;
     for (name, count) in summary.unknown.counts() {
         output::say(&format!("warning: the field {name} is not known and was passed over in {count} events"));
     }

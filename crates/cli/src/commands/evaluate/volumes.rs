@@ -44,8 +44,9 @@ pub(super) fn clients(args: &VolumeArgs) -> anyhow::Result<Vec<Client>> {
         ));
     }
     let all = tables.finish()?;
-    let (known, lent) = (all.len(), all.iter().filter(|client| !client.has_tokens()).count());
+    let known = all.len();
     let fit = FleetWorld::fit(all);
+    let lent = fit.iter().filter(|client| !client.has_tokens()).count();
     ensure!(
         fit.len() >= 2,
         "--volumes: {} of {known} clients have requests on three of the {DAYS} days from day {} on; it takes two, one to \
@@ -54,7 +55,7 @@ pub(super) fn clients(args: &VolumeArgs) -> anyhow::Result<Vec<Client>> {
         args.volumes_from_day
     );
     output::say(&format!(
-        "{} clients of {known}; the others have requests on fewer than three days. {lent} borrow token sizes",
+        "{} clients of {known} have requests on three days or more; {lent} of them borrow token sizes",
         fit.len()
     ));
     Ok(fit)
@@ -77,7 +78,9 @@ fn read_requests(path: &Path, tables: &mut ClientTables) -> anyhow::Result<()> {
         let [client, t, requests, cv] = row else { return Ok(()) };
         let (client, t) = client_and_time(client.as_ref(), t.as_ref())?;
         let requests = number("requests", requests.as_ref())?.context("field requests: missing")?;
-        Ok(tables.add_requests(client, t, requests, number("cv", cv.as_ref())?.filter(|&cv| cv > 0.0))?)
+        // The published tables write 0 where it is not known.
+        let spread = number("cv", cv.as_ref())?.filter(|&cv| cv != 0.0);
+        Ok(tables.add_requests(client, t, requests, spread)?)
     })
 }
 

@@ -154,41 +154,9 @@ impl ClientTables {
     /// When sizes must be borrowed from the bundled clients and those are damaged.
     pub fn finish(self) -> Result<Vec<Client>, ReadClientsError> {
         let Self { clients, mut laws, .. } = self;
-        laws.retain(|_, quarters| super::is_whole(quarters));
-        let spare = if laws.is_empty() { read_tokens()? } else { laws.clone() };
-        let lenders: Vec<&Quarters> = spare.values().collect();
-        let lacking = clients.keys().filter(|name| !laws.contains_key(*name)).count();
-        let mut clients: Vec<Client> = clients.into_values().collect();
-        if lacking == 0 {
-            return with_sizes(clients, &laws);
-        }
-        // Each is first given sizes of its own table, then told apart again.
-        let model = |name: &str| name.split('/').next().map(str::to_owned);
-        let lent: BTreeMap<String, Quarters> = clients
-            .iter()
-            .enumerate()
-            .filter_map(|(place, client)| {
-                let alike: Vec<&Quarters> = spare
-                    .iter()
-                    .filter(|(name, _)| model(name) == model(&client.name))
-                    .map(|(_, quarters)| quarters)
-                    .collect();
-                let from = if alike.is_empty() { &lenders } else { &alike };
-                let lender =
-                    laws.get(&client.name).or_else(|| from.get(place % from.len().max(1)).copied())?;
-                // Only the sizes are lent, not how many requests there were.
-                let is_own = laws.contains_key(&client.name);
-                let n = |quarter: &Quarter| if is_own { quarter.n } else { 0.0 };
-                let quarters =
-                    lender.iter().map(|(&at, quarter)| (at, Quarter { n: n(quarter), ..*quarter }));
-                Some((client.name.clone(), quarters.collect()))
-            })
-            .collect();
-        clients = with_sizes(clients, &lent)?;
-        for client in &mut clients {
-            client.has_tokens = laws.contains_key(&client.name);
-        }
-        Ok(clients)
+        laws.retain(|name, quarters| super::is_whole(quarters) && clients.contains_key(name));
+        let spare = if laws.is_empty() { read_tokens()? } else { BTreeMap::new() };
+        with_sizes(clients.into_values().collect(), &laws, &spare)
     }
 }
 

@@ -56,6 +56,16 @@ impl Truth {
         self.labels.len() as u64
     }
 
+    /// Whether any of the thieves' requests was among the events, of which so many were found there.
+    pub(in super::super) fn check_matched(&self, matched: u64) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            matched > 0 || self.thief_requests() == 0,
+            "--truth: none of its {} thief requests is among the events; the field `request` of both must hold the same ids",
+            self.thief_requests()
+        );
+        Ok(())
+    }
+
     /// The theft that a request belongs to.
     pub(in super::super) fn attack_of(&self, request: u128) -> Option<u32> {
         self.labels.get(&request).copied()

@@ -34,7 +34,7 @@ fn headline(report: &ReplayReport) -> String {
 }
 
 /// What was counted of the fleet's own rates.
-fn rates(counted: &Counted) -> String {
+pub(in super::super) fn rates(counted: &Counted) -> String {
     let days = [counted.machine_key_days, counted.people_key_days];
     let used = if counted.used { "used once results count" } else { "not used" };
     let text = fleet_rates::describe(days, counted.newcomers, &counted.differences);
