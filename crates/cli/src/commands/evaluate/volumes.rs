@@ -78,7 +78,7 @@ fn read_requests(path: &Path, tables: &mut ClientTables) -> anyhow::Result<()> {
         let [client, t, requests, cv] = row else { return Ok(()) };
         let (client, t) = client_and_time(client.as_ref(), t.as_ref())?;
         let requests = number("requests", requests.as_ref())?.context("field requests: missing")?;
-        // The published tables write 0 where it is not known.
+        // A window of one request has no gaps: 0 says as much as nothing.
         let spread = number("cv", cv.as_ref())?.filter(|&cv| cv != 0.0);
         Ok(tables.add_requests(client, t, requests, spread)?)
     })
